@@ -81,9 +81,7 @@ class SdkpackError(Exception):
     code: ClassVar[str] = "E100"
     exit_code: ClassVar[int] = 1
 
-    def __init__(
-        self, message: str, *, hint: str = "", where: str = "", problems: Iterable[Problem] = ()
-    ) -> None:
+    def __init__(self, message: str, *, hint: str = "", where: str = "", problems: Iterable[Problem] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint

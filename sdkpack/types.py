@@ -120,9 +120,7 @@ class _TypeParser:
     def _take(self, expected: str = "") -> str:
         match = _TOKEN.match(self._text, self._at)
         if match is None or (expected and match[1] != expected):
-            raise ValueError(
-                f"type {self._text!r}: expected {expected or 'a name'!r} at character {self._at + 1}"
-            )
+            raise ValueError(f"type {self._text!r}: expected {expected or 'a name'!r} at character {self._at + 1}")
         self._at = match.end()
         return match[1]
 
