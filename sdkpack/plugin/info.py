@@ -53,7 +53,7 @@ class PluginInfo:
     summary: str
     """One line for people: what it does, not how."""
     params: type[Any] | None = None
-    """A frozen stdlib dataclass of what a recipe may set; None: nothing. Its `__post_init__` raises ValueError where
+    """A frozen stdlib dataclass of what a recipe may set, or None. `__post_init__` raises ValueError where
     a type alone cannot say what is allowed."""
     capabilities: tuple[str, ...] = ()
     """Words that the core or the conformance kit acts upon, as listed in the interface's documentation."""
@@ -63,7 +63,7 @@ class PluginInfo:
     """What must be importable or installed beside it, as PEP 508 requirements."""
     time_limit_s: float = 600.0
     deterministic: bool = True
-    """Same inputs, same params and same fingerprint give the same bytes. Where False, a step is pinned by its output."""
+    """Same inputs, params and fingerprint: same bytes. Where False, a step is pinned by its output."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,7 +55,7 @@ class ModelInput:
     weights: Path
     """What `graph` lacks: tensors of at least 1 MiB at multiples of 65536, others at multiples of 64."""
     tensors: Path
-    """JSON: `{"tensors": [[name, dtype, [dims], offset, length_bytes], ...]}`, which says where in `weights` each is."""
+    """JSON: `{"tensors": [[name, dtype, [dims], offset, length_bytes], ...]}`, where in `weights` each is."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     operators_before: tuple[str, ...] = ()
