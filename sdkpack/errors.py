@@ -103,8 +103,7 @@ class SdkpackError(Exception):
         if self.problems:
             fields = ("path", "message", "got", "expected", "hint")
             facts["problems"] = [
-                {name: getattr(problem, name) for name in fields if getattr(problem, name)}
-                for problem in self.problems
+                {name: getattr(problem, name) for name in fields if getattr(problem, name)} for problem in self.problems
             ]
         return facts
 

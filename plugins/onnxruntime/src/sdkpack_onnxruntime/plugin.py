@@ -1,0 +1,7 @@
+"""The onnxruntime plugin's rows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SDKPACK_API: Final = (1, 0)

@@ -1,0 +1,131 @@
+"""Recipe: what the author writes."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from sdkpack.documents.base import Document, Json, Name, NamespacedName, Part
+from sdkpack.documents.manifest import BundleName, Version
+from sdkpack.documents.pipeline import BatchPolicy, ParamSpec, TypeText
+
+__all__ = [
+    "BundleSection",
+    "EncryptSection",
+    "ModelSection",
+    "NoticeSection",
+    "PipelineSection",
+    "Recipe",
+    "SignSection",
+    "StepSection",
+    "TargetSection",
+]
+
+
+class BundleSection(Part):
+    name: BundleName
+    version: Version
+    sequence: Annotated[int, Field(ge=0, le=2**53)] = 0
+    license: str | None = None
+    """An SPDX expression."""
+    summary: str | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+
+class ModelSection(Part):
+    source: str
+    """A file beside the recipe, or `package://PACKAGE/FILE`."""
+    license: str | None = None
+    targets: tuple[Name, ...] | None = None
+    """Which of the recipe's targets; all where absent."""
+    sample: dict[str, tuple[Annotated[int, Field(ge=1)], ...]] = Field(default_factory=dict)
+    """Shapes of the inputs for recorded runs: `{ x = [1, 3, 224, 224] }`; symbolic sizes are guessed where absent."""
+
+
+class TargetSection(Part):
+    runtime: NamespacedName
+    precision: str = "float32"
+    params: dict[str, Json] = Field(default_factory=dict, alias="with")
+    """The runtime plugin's own settings."""
+    shapes: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """Sizes of symbolic dimensions to fix."""
+
+
+class StepSection(Part):
+    """One step; exactly one of `op` and `model`."""
+
+    op: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*([.-][a-z0-9_]+)*(/[1-9][0-9]*)?$")
+    model: Name | None = None
+    inputs: str | tuple[str, ...] | dict[str, str] | None = Field(default=None, alias="in")
+    """A value for the first port, values in the order of the ports, or port -> value. Absent: what the step before
+    gave, in order."""
+    name: Name | tuple[Name, ...] | None = Field(default=None, alias="as")
+    """Names for the outputs, in the order of the ports."""
+    params: dict[str, Json] = Field(default_factory=dict, alias="with")
+    each: str | tuple[str, ...] | None = None
+    """Map over lists: names of ports, or of the values that feed them."""
+    batch: BatchPolicy | None = None
+    when: str | None = None
+    """A boolean value or `$PARAM`: where it is false, `otherwise` passes instead."""
+    otherwise: str | None = None
+    """A value; where absent, the first input."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> StepSection:
+        if (self.op is None) == (self.model is None):
+            raise ValueError("a step has either `op` or `model`")
+        if self.otherwise is not None and self.when is None:
+            raise ValueError("`otherwise` needs `when`")
+        return self
+
+
+class PipelineSection(Part):
+    summary: str | None = None
+    inputs: Annotated[dict[Name, TypeText], Field(min_length=1)]
+    outputs: str | tuple[str, ...] | dict[Name, str] | None = None
+    """Values, or output name -> value; absent: what the last step gave."""
+    params: dict[Name, ParamSpec] = Field(default_factory=dict)
+    steps: Annotated[tuple[StepSection, ...], Field(min_length=1)]
+    samples: tuple[str | dict[str, str], ...] = ()
+    """Files to record a run with: a file for the only input, or input -> file."""
+
+
+class EncryptSection(Part):
+    recipients: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Public keys: files, or key references such as `env:NAME`."""
+    line_key: str | None = None
+    """De-duplicates over releases; see the format's line mode."""
+    chunk_log2: Annotated[int, Field(ge=16, le=24)] = 20
+
+
+class SignSection(Part):
+    key: str | tuple[str, ...]
+    """Signing keys: files, or key references such as `env:NAME`."""
+
+    def keys(self) -> tuple[str, ...]:
+        return (self.key,) if isinstance(self.key, str) else self.key
+
+
+class NoticeSection(Part):
+    title: str
+    license: str | None = None
+    file: str | None = None
+    """A file beside the recipe, or `package://PACKAGE/FILE`."""
+
+
+class Recipe(Document):
+    """What goes into a bundle and how, read top to bottom."""
+
+    kind: ClassVar[str] = "recipe"
+
+    recipe: Literal[1]
+    bundle: BundleSection
+    models: Annotated[dict[Name, ModelSection], Field(min_length=1)]
+    targets: Annotated[dict[Name, TargetSection], Field(min_length=1)]
+    pipelines: dict[Name, PipelineSection] = Field(default_factory=dict)
+    encrypt: EncryptSection | None = None
+    sign: SignSection | None = None
+    release: dict[Name, dict[str, Json]] = Field(default_factory=dict)
+    """`[release.NAME]`: `exporter` (NAME where absent) and that exporter's own settings."""
+    notices: tuple[NoticeSection, ...] = ()

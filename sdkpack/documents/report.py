@@ -1,0 +1,32 @@
+"""Report: what differs from run to run and so stands beside a bundle, not in it."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from sdkpack.documents.base import Document, Part
+
+__all__ = ["Report", "StepReport"]
+
+
+class StepReport(Part):
+    id: str
+    cached: bool
+    seconds: float
+    note: str | None = None
+
+
+class Report(Document):
+    """`NAME-VERSION.report.json`."""
+
+    kind: ClassVar[str] = "report"
+
+    report: Literal[1]
+    bundle: str
+    identity: str
+    size_bytes: int
+    seconds: float
+    steps: tuple[StepReport, ...] = ()
+    machine: dict[str, str] = Field(default_factory=dict)

@@ -1,0 +1,50 @@
+"""The hooks of a plugin module: each takes nothing and returns rows.
+
+A plugin is a module named by an entry point in the group `sdkpack.plugins.v1`. It says `SDKPACK_API = (1, 0)` and
+implements any of these hooks with `@hookimpl`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import pluggy
+
+from sdkpack.plugin.info import ExporterInfo, KeyProviderInfo, OperatorInfo, RuntimeInfo
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "PROJECT",
+    "hookimpl",
+    "sdkpack_exporters",
+    "sdkpack_key_providers",
+    "sdkpack_operators",
+    "sdkpack_runtimes",
+]
+
+PROJECT: Final = "sdkpack"
+ENTRY_POINT_GROUP: Final = "sdkpack.plugins.v1"
+
+_hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@_hookspec
+def sdkpack_operators() -> Sequence[OperatorInfo]:  # type: ignore[empty-body]
+    """Operators for pipelines."""
+
+
+@_hookspec
+def sdkpack_runtimes() -> Sequence[RuntimeInfo]:  # type: ignore[empty-body]
+    """Inference libraries: what compiles for them and what runs them."""
+
+
+@_hookspec
+def sdkpack_exporters() -> Sequence[ExporterInfo]:  # type: ignore[empty-body]
+    """Makers of releases."""
+
+
+@_hookspec
+def sdkpack_key_providers() -> Sequence[KeyProviderInfo]:  # type: ignore[empty-body]
+    """Places where keys live."""

@@ -1,0 +1,128 @@
+"""Descriptors: what a plugin says of itself before any of its heavy code is imported.
+
+A hook returns descriptors; building one must import no toolchain and touch no device, file or network. The class that
+does the work is named by `load` and imported at its first use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+__all__ = [
+    "API_VERSION",
+    "AssetMarker",
+    "ExporterInfo",
+    "Half",
+    "Isolation",
+    "KeyProviderInfo",
+    "OperatorInfo",
+    "PluginInfo",
+    "Port",
+    "RuntimeInfo",
+]
+
+API_VERSION: Final = (1, 0)
+"""Major and minor of the plugin API, apart from the package's version. A plugin module states the pair that it was
+written for as `SDKPACK_API = (1, 0)`; another major is refused, a newer minor too."""
+
+Isolation = Literal["in-process", "environment", "external"]
+"""Where a half runs: in this process, in an environment of its own that sdkpack builds, or by a tool that the user
+installed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetMarker:
+    """Marks an operator parameter whose value comes from a file packed with the bundle.
+
+    In a recipe such a parameter is a file name relative to the recipe, `package://PACKAGE/FILE`,
+    `model-metadata://MODEL/KEY`, or the value itself. The operator only ever sees the content.
+    """
+
+    content: Literal["lines", "text", "bytes"]
+    """`lines`: UTF-8 text split at line ends, as a tuple of str, the last line end ignored; `text`: str; `bytes`."""
+    media_type: str = "text/plain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginInfo:
+    """What every descriptor says."""
+
+    name: str
+    """Namespaced, lower case: `image.resize`, `onnxruntime`; `vendor.chip` for plugins that are not sdkpack's own."""
+    summary: str
+    """One line for people: what it does, not how."""
+    params: type[Any] | None = None
+    """A frozen stdlib dataclass of what a recipe may set, or None. `__post_init__` raises ValueError where
+    a type alone cannot say what is allowed."""
+    capabilities: tuple[str, ...] = ()
+    """Words that the core or the conformance kit acts upon, as listed in the interface's documentation."""
+    platforms: tuple[str, ...] = ()
+    """Where it works, as `linux/x86_64`, `linux/*`; empty: everywhere."""
+    requires: tuple[str, ...] = ()
+    """What must be importable or installed beside it, as PEP 508 requirements."""
+    time_limit_s: float = 600.0
+    deterministic: bool = True
+    """Same inputs, params and fingerprint: same bytes. Where False, a step is pinned by its output."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """An input or output of an operator."""
+
+    name: str
+    type: str
+    """As `sdkpack.types.ValueType.parse` reads it: `image`, `tensor(float32, [1, 3, H, W])`, `list(quad)`."""
+    optional: bool = False
+    """An input that may be left unconnected; the operator then gets None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorInfo(PluginInfo):
+    """A pre- or post-processing operator."""
+
+    load: str
+    """`package.module:Class`, a `sdkpack.plugin.Operator`; the class is called with the params, or with nothing where
+    `params` is None."""
+    version: int = 1
+    """A change that alters any answer is a new version; bundles name the version that they were checked with."""
+    inputs: tuple[Port, ...] = ()
+    outputs: tuple[Port, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Half:
+    """One half of a runtime."""
+
+    load: str
+    """`package.module:Class`, called without arguments."""
+    isolation: Isolation = "in-process"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeInfo(PluginInfo):
+    """An inference library, seen from the build machine (`compiler`) and from the target (`runner`)."""
+
+    compiler: Half | None = None
+    runner: Half | None = None
+    accepts: tuple[str, ...] = ("application/vnd.onnx",)
+    """Media types of the models that its compiler takes."""
+    precisions: tuple[str, ...] = ("float32",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExporterInfo(PluginInfo):
+    """Makes a release, or a foreign layout, of a bundle."""
+
+    load: str
+    """`package.module:Class`, a `sdkpack.plugin.Exporter`, called without arguments."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyProviderInfo(PluginInfo):
+    """Where keys live: files, the environment, a KMS, an HSM."""
+
+    load: str
+    """`package.module:Class`, a `sdkpack.plugin.KeyProvider`, called without arguments."""
+    schemes: tuple[str, ...] = field(default=())
+    """The key references that it serves: `env` serves `env:ACME_KEY`."""
