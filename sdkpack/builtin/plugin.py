@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
-from sdkpack.plugin import KeyProviderInfo, hookimpl
+from sdkpack.builtin.wheel.params import WheelParams
+from sdkpack.plugin import ExporterInfo, KeyProviderInfo, hookimpl
 
 SDKPACK_API: Final = (1, 0)
 
 
 @hookimpl
-def sdkpack_key_providers() -> Sequence[KeyProviderInfo]:
-    return (
+def sdkpack_exporters() -> list[ExporterInfo]:
+    return [
+        ExporterInfo(
+            name="wheel",
+            summary="A product-named Python wheel: bundle, typed API, console command, licences.",
+            params=WheelParams,
+            load="sdkpack.builtin.wheel.exporter:WheelExporter",
+            time_limit_s=3600.0,
+        )
+    ]
+
+
+@hookimpl
+def sdkpack_key_providers() -> list[KeyProviderInfo]:
+    return [
         KeyProviderInfo(
             name="keys.file",
             summary="Key files on this machine: file:PATH",
@@ -27,4 +40,4 @@ def sdkpack_key_providers() -> Sequence[KeyProviderInfo]:
             capabilities=("load",),
             schemes=("env",),
         ),
-    )
+    ]

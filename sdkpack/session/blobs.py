@@ -13,41 +13,50 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Protocol
 
-from sdkpack.errors import FileError, RunError, UsageError
+from sdkpack.bundle.memory import load_buffer
+from sdkpack.errors import BundleError, FileError, RunError, UsageError
 
 __all__ = ["BlobSource", "BundleBlob", "FileBlob", "LoadableBlob"]
 
-_PAGE_BYTES: Final = 4096
 _READ_BYTES: Final = 8 << 20
+
+
+class BlobInfo(Protocol):
+    """What a bundle's index says of a file."""
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    @property
+    def media_type(self) -> str: ...
 
 
 class BlobSource(Protocol):
     """What a blob needs of a verified bundle."""
 
-    def size(self, path: str) -> int: ...
+    @property
+    def files(self) -> Mapping[str, BlobInfo]: ...
 
-    def read_into(self, path: str, buffer: memoryview) -> None:
+    def read_into(self, path: str, buffer: memoryview, /) -> None:
         """Fills `buffer`, which is exactly as long as the file, with checked plaintext."""
         ...
 
-    def plain_range(self, path: str) -> tuple[Path, int, int] | None: ...
+    def plain_range(self, path: str, /) -> tuple[Path, int, int] | None: ...
 
 
 class LoadableBlob:
     """The common part of all blobs: memory and memory files made at first use, freed by `close`. Thread-safe."""
 
-    def __init__(self, *, name: str, size_bytes: int, media_type: str, secret: bool) -> None:
+    def __init__(self, *, name: str, size_bytes: int, media_type: str) -> None:
         self._name = name
         self._size_bytes = size_bytes
         self._media_type = media_type
-        self._secret = secret
         self._lock = threading.Lock()
         self._memory: memoryview | None = None
-        self._mapping: mmap.mmap | None = None
         self._file: _MemoryFile | None = None
         self._closed = False
 
@@ -68,10 +77,9 @@ class LoadableBlob:
         with self._lock:
             self._check_open()
             if self._memory is None:
-                mapping = _anonymous(self._size_bytes, secret=self._secret)
-                view = memoryview(mapping)[: self._size_bytes]
+                view = load_buffer(self._size_bytes)
                 self._fill(view)
-                self._mapping, self._memory = mapping, view
+                self._memory = view
             return self._memory
 
     def file_range(self) -> tuple[Path, int, int] | None:
@@ -96,12 +104,7 @@ class LoadableBlob:
             if self._file is not None:
                 self._file.close()
                 self._file = None
-            mapping, self._mapping, self._memory = self._mapping, None, None
-            if mapping is not None:
-                try:
-                    mapping.close()
-                except BufferError:
-                    del mapping  # an array of the runtime still shows it; unmapping would crash that array's reader
+            self._memory = None
 
     def _fill(self, buffer: memoryview) -> None:
         raise NotImplementedError
@@ -120,8 +123,11 @@ class LoadableBlob:
 class BundleBlob(LoadableBlob):
     """A file of a verified bundle."""
 
-    def __init__(self, source: BlobSource, path: str, *, media_type: str, encrypted: bool) -> None:
-        super().__init__(name=path, size_bytes=source.size(path), media_type=media_type, secret=encrypted)
+    def __init__(self, source: BlobSource, path: str) -> None:
+        info = source.files.get(path)
+        if info is None:
+            raise BundleError(f"the manifest names a file {path!r} that the bundle does not have")
+        super().__init__(name=path, size_bytes=info.size_bytes, media_type=info.media_type)
         self._source = source
 
     def file_range(self) -> tuple[Path, int, int] | None:
@@ -148,7 +154,7 @@ class FileBlob(LoadableBlob):
         size = whole - offset if length is None else length
         if offset < 0 or size < 0 or offset + size > whole:
             raise FileError(f"{file} has {whole} bytes, expected {size} at offset {offset}")
-        super().__init__(name=file.name, size_bytes=size, media_type=media_type, secret=False)
+        super().__init__(name=file.name, size_bytes=size, media_type=media_type)
         self._source = file
         self._offset = offset
         self._whole = offset == 0 and size == whole
@@ -168,30 +174,6 @@ class FileBlob(LoadableBlob):
                 if not count:
                     raise FileError(f"{self._source} became shorter while it was read")
                 done += count
-
-
-def _anonymous(size_bytes: int, *, secret: bool) -> mmap.mmap:
-    length = max(_PAGE_BYTES, -(-size_bytes // _PAGE_BYTES) * _PAGE_BYTES)
-    if sys.platform == "win32":
-        return mmap.mmap(-1, length)
-    # Private: a shared mapping is kept by the page cache in small pages, 6 times slower to fill.
-    mapping = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    advice = ["MADV_HUGEPAGE"]
-    if secret:
-        advice.append("MADV_DONTDUMP")  # a core dump would be plaintext on a disk
-    for word in advice:
-        _advise(mapping, word)
-    return mapping
-
-
-def _advise(mapping: mmap.mmap, word: str) -> None:
-    number = getattr(mmap, word, None)
-    if number is None:
-        return
-    try:
-        mapping.madvise(number)
-    except OSError:
-        return  # advice: a kernel without it gives plain pages
 
 
 class _MemoryFile:

@@ -19,8 +19,10 @@ class Source:
     def __init__(self, content: bytes, place: tuple[Path, int, int] | None = None) -> None:
         self.content, self.place, self.reads = content, place, 0
 
-    def size(self, path: str) -> int:
-        return len(self.content)
+    @property
+    def files(self) -> Mapping[str, SimpleNamespace]:
+        info = SimpleNamespace(size_bytes=len(self.content), media_type="application/octet-stream")
+        return defaultdict(lambda: info, {NAME: info})
 
     def read_into(self, path: str, buffer: memoryview) -> None:
         self.reads += 1
