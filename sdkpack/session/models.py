@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from sdkpack.documents.manifest import TensorEntry, Variant, VariantPart
 from sdkpack.errors import BundleError, RunError, SdkpackError
 from sdkpack.host.registry import Registered, Registry
+from sdkpack.pipeline.deadline import Deadline
 from sdkpack.plugin.info import RuntimeInfo
 from sdkpack.plugin.runtime import Blob, OpenRequest, Runner, RunnerSession
 from sdkpack.session.choice import load_runner
@@ -105,22 +106,24 @@ class LoadedModel:
     def instances(self) -> int:
         return len(self._instances)
 
-    def __call__(self, inputs: Mapping[str, Any], *, until: float | None = None) -> dict[str, NDArray[Any]]:
+    def __call__(self, inputs: Mapping[str, Any], *, deadline: Deadline | None = None) -> dict[str, NDArray[Any]]:
         """Computes the outputs, by name, from the inputs, by name.
 
         Args:
             inputs: NumPy arrays.
-            until: the time of `time.monotonic()` at which waiting for a free instance ends. A call that runs is not
-                interrupted: no runtime can be stopped safely.
+            deadline: when waiting for a free instance ends. A call that runs is not interrupted: no runtime can be
+                stopped safely.
 
         Raises:
             InputError: the inputs are not as the model takes them.
             RunError: the runtime failed, or the deadline passed.
         """
         arrays = check_inputs(self.inputs, inputs, what=f"model {self.name!r}")
+        if deadline is not None:
+            deadline.check(f"model {self.name!r}")
         if self._pool is None:
             return self._chain(self._instances[0], arrays)
-        with self._pool.one(until) as instance:
+        with self._pool.one(deadline) as instance:
             return self._chain(instance, arrays)
 
     def close(self) -> None:

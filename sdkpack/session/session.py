@@ -272,7 +272,7 @@ class Session:
     ) -> dict[str, Any]:
         kinds = self._manifest.pipelines[name].inputs
         values = {
-            key: read_encoded(value, ValueType.parse(kinds[key]), name=key) if key in kinds else value
+            key: read_encoded(value, ValueType.parse(kinds[key])) if key in kinds else value
             for key, value in given.items()
         }
         calls = {model: self._call(model, deadline) for model in self._manifest.models}

@@ -20,23 +20,13 @@ MAX_INPUT_BYTES: Final = 1 << 30
 """Of one input file: far above any photograph, below what would take a server down."""
 
 
-def read_encoded(value: Any, kind: ValueType, *, name: str) -> Any:
-    """The content of a path that stands for encoded bytes; other values as they are.
-
-    A str is not taken for a path: a service that passes its users' text on would read any file for them.
+def read_encoded(value: Any, kind: ValueType) -> Any:
+    """The content of the file, where a path (str or PathLike) stands for encoded bytes; other values as they are.
 
     Raises:
         FileError: the file is missing, unreadable, not a plain file, or too large.
-        InputError: a str was given.
     """
-    if not (kind.kind == "bytes" or kind.kind.endswith("/encoded")):
-        return value
-    if isinstance(value, str):
-        raise InputError(
-            f"input {name!r} takes the bytes of a file or a path, got a str",
-            hint=f"pass {name}=pathlib.Path(...) to have a file read",
-        )
-    if isinstance(value, os.PathLike):
+    if kind.kind.endswith("/encoded") and isinstance(value, str | os.PathLike):
         return _read_file(Path(os.fspath(value)))
     return value
 
@@ -107,4 +97,6 @@ def _read_file(path: Path) -> bytes:
                 raise FileError(f"{path} has {facts.st_size} bytes, expected at most {MAX_INPUT_BYTES}")
             return stream.read(MAX_INPUT_BYTES)
     except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}") from error
+        raise FileError(f"cannot read {path}: {(error.strerror or str(error)).lower()}", hint="check the path") from error
+    except ValueError as error:  # a NUL in the name
+        raise FileError(f"no file can have the name {str(path)[:60]!r}") from error

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-from sdkpack.errors import RunError, UsageError
+from sdkpack.errors import DeadlineError, UsageError
+from sdkpack.pipeline.deadline import Deadline
 
 __all__ = ["Gate", "OwnerThread", "Pool"]
 
@@ -46,19 +46,20 @@ class Pool(Generic[T]):
             self._free.put(item)
 
     @contextmanager
-    def one(self, until: float | None = None) -> Iterator[T]:
+    def one(self, deadline: Deadline | None = None) -> Iterator[T]:
         """Lends an item.
 
-        Args:
-            until: the time of `time.monotonic()` at which waiting ends.
-
         Raises:
-            RunError: none became free in time.
+            DeadlineError: none became free in time.
         """
         try:
-            item = self._free.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
+            item = self._free.get(timeout=None if deadline is None else max(0.0, deadline.at_s - deadline.clock()))
         except queue.Empty:
-            raise RunError(f"the deadline passed while all instances of {self._what} were busy") from None
+            limit = f"{deadline.limit_s:g} s " if deadline else ""
+            raise DeadlineError(
+                f"the deadline of {limit}passed while all instances of {self._what} were busy",
+                hint="allow more time, or open the session with more instances",
+            ) from None
         try:
             yield item
         finally:

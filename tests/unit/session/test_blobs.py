@@ -4,10 +4,11 @@ import ctypes
 import fcntl
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from sdkpack.errors import FileError, UsageError
+from sdkpack.errors import BundleError, FileError, UsageError
 from sdkpack.session.blobs import BundleBlob, FileBlob
 
 CONTENT = bytes(range(256)) * 40
@@ -16,13 +17,9 @@ CONTENT = bytes(range(256)) * 40
 class Source:
     """A verified bundle of one file that counts how often it is decrypted."""
 
-    def __init__(self, content: bytes, place: tuple[Path, int, int] | None = None) -> None:
+    def __init__(self, content: bytes, name: str, place: tuple[Path, int, int] | None = None) -> None:
         self.content, self.place, self.reads = content, place, 0
-
-    @property
-    def files(self) -> Mapping[str, SimpleNamespace]:
-        info = SimpleNamespace(size_bytes=len(self.content), media_type="application/octet-stream")
-        return defaultdict(lambda: info, {NAME: info})
+        self.files = {name: SimpleNamespace(size_bytes=len(content), media_type="application/octet-stream")}
 
     def read_into(self, path: str, buffer: memoryview) -> None:
         self.reads += 1
@@ -32,8 +29,8 @@ class Source:
         return self.place
 
 
-def blob(content: bytes = CONTENT, name: str = "models/net/weights.bin", source: Source | None = None) -> BundleBlob:
-    return BundleBlob(source or Source(content), name, media_type="application/octet-stream", encrypted=True)
+def blob(content: bytes = CONTENT, name: str = "models/net/weights.bin") -> BundleBlob:
+    return BundleBlob(Source(content, name), name)
 
 
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 10_240])
@@ -48,8 +45,8 @@ def test_memory_holds_the_content_aligned_and_writable(size: int) -> None:
 
 
 def test_memory_is_decrypted_once() -> None:
-    source = Source(CONTENT)
-    one = blob(source=source)
+    source = Source(CONTENT, "weights")
+    one = BundleBlob(source, "weights")
     first, second = one.memory(), one.memory()
     one.path()
     assert first is second and source.reads == 1
@@ -59,7 +56,7 @@ def test_memory_is_decrypted_once() -> None:
 def test_an_encrypted_blob_has_no_file_range_and_a_plain_one_its_place() -> None:
     place = (Path("x.sdkpack"), 64, 10)
     assert blob().file_range() is None
-    assert BundleBlob(Source(b"x" * 10, place), "a", media_type="a/b", encrypted=False).file_range() == place
+    assert BundleBlob(Source(b"x" * 10, "a", place), "a").file_range() == place
 
 
 def test_path_is_sealed_keeps_the_suffix_and_ends_with_the_blob() -> None:
@@ -120,7 +117,7 @@ def test_a_failed_fill_leaves_nothing_and_may_be_tried_again() -> None:
                 raise FileError("gone")
             super().read_into(path, buffer)
 
-    one = blob(source=Broken(CONTENT))
+    one = BundleBlob(Broken(CONTENT, "a"), "a")
     with pytest.raises(FileError):
         one.memory()
     assert bytes(one.memory()) == CONTENT
@@ -157,3 +154,8 @@ def test_file_blob_refuses_a_missing_file_and_a_file_that_shrinks(tmp_path: Path
     file.write_bytes(b"short")
     with pytest.raises(FileError, match="shorter"):
         one.memory()
+
+
+def test_a_file_that_the_bundle_lacks_is_refused() -> None:
+    with pytest.raises(BundleError, match="'b' that the bundle does not have"):
+        BundleBlob(Source(b"", "a"), "b")
