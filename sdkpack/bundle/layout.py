@@ -24,9 +24,7 @@ __all__ += [
 
 PROLOGUE_SIZE: Final = 64
 TRAILER_SIZE: Final = 128
-PAGE: Final = (
-    65536  # divides every page size in use: blobs can be mapped, and read into device memory, where they lie
-)
+PAGE: Final = 65536  # divides every page size in use: blobs can be mapped, and read into device memory, where they lie
 MAX_DATA_OFFSET: Final = 1 << 20  # 256 stanzas of 4 KiB
 ENVELOPE_OVERHEAD: Final = 100  # prologue, length, mac
 LARGE: Final = 1 << 20

@@ -223,9 +223,7 @@ class _Job:
     def _write_blobs(self, out: _Out, offsets: list[int], tick: _Ticker) -> list[Pumped]:
         pump = BlobPump(out.write, self._log2, tick)
         try:
-            return [
-                self._write_blob(pump, blob, out, offset) for blob, offset in zip(self.blobs, offsets, strict=True)
-            ]
+            return [self._write_blob(pump, blob, out, offset) for blob, offset in zip(self.blobs, offsets, strict=True)]
         finally:
             pump.close()
 

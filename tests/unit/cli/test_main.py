@@ -103,7 +103,10 @@ def test_a_bug_leaves_a_log_without_values(
 
 def test_a_misspelt_verb_gets_a_near_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(["inspct"]) == 2
-    assert capsys.readouterr().err == "error E101: no such command 'inspct'; did you mean 'inspect'?\nhint: see: sdkpack --help\n"
+    assert (
+        capsys.readouterr().err
+        == "error E101: no such command 'inspct'; did you mean 'inspect'?\nhint: see: sdkpack --help\n"
+    )
 
 
 def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
