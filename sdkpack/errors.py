@@ -14,6 +14,7 @@ __all__ = [
     "BundleError",
     "DirectoryError",
     "DocumentError",
+    "DocumentVersionError",
     "EnvelopeError",
     "ExternalDataError",
     "FileError",
@@ -37,6 +38,7 @@ __all__ = [
     "PluginBrokenError",
     "PluginError",
     "PluginMissingError",
+    "Problem",
     "PrologueError",
     "RunError",
     "SdkpackError",
@@ -127,6 +129,12 @@ class PipelineError(DocumentError):
     """A pipeline is wired wrongly: unknown value, type or shape mismatch, cycle, unused output."""
 
     code = "E103"
+
+
+class DocumentVersionError(DocumentError):
+    """A recipe, plan, trust file or report was written for a newer sdkpack than this one."""
+
+    code = "E104"
 
 
 # E2xx: files ------------------------------------------------------------------------------------------------------

@@ -7,9 +7,13 @@ rows inside one try, and what went wrong is kept for `sdkpack plugins` and `sdkp
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import importlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -38,6 +42,9 @@ _HOOKS: Final[Mapping[str, type[PluginInfo]]] = {
     "sdkpack_exporters": ExporterInfo,
     "sdkpack_key_providers": KeyProviderInfo,
 }
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*([.-][a-z0-9_]+)*")
+_LOAD: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_BUILTIN: Final = "builtin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,8 +146,7 @@ class Registry:
         """Names that several plugins claim, as sentences."""
         claims: dict[tuple[str, str], list[str]] = {}
         for row in self._rows(PluginInfo):
-            label = f"{row.info.name}/{row.info.version}" if isinstance(row.info, OperatorInfo) else row.info.name
-            claims.setdefault((_kind(row.info), label), []).append(_source(row.plugin))
+            claims.setdefault((_kind(row.info), _label(row.info)), []).append(_source(row.plugin))
         return tuple(
             f"{kind} {label!r} is claimed by {' and '.join(sources)}"
             for (kind, label), sources in sorted(claims.items())
@@ -211,15 +217,21 @@ def _load_entry_point(point: EntryPoint, allowed: set[str] | None) -> PluginStat
 
 def _load(name: str, module_name: str, distribution: str, version: str) -> PluginState:
     api: tuple[int, int] | None = None
+    rows: tuple[PluginInfo, ...] = ()
+    reason = ""
     try:
-        module = importlib.import_module(module_name)
-        api = _api_of(module)
-        rows = _ask(module, name)
-        reason = ""
-    except Exception as error:
-        text = str(error) if isinstance(error, _RefusedError) else f"{type(error).__name__}: {error}"
-        _log.debug("plugin %s did not load", name, exc_info=True)
-        rows, reason = (), text
+        # stdout carries results alone: a plugin that greets its user would break `--json`.
+        with contextlib.redirect_stdout(sys.stderr):
+            module = importlib.import_module(module_name)
+            api = _api_of(module)
+            rows = _ask(module, name)
+    except _RefusedError as error:
+        reason = str(error)
+    except (Exception, SystemExit) as error:
+        # Not ImportError alone: what a plugin's modules raise is up to them, sys.exit() included. ^C passes.
+        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+    if reason:
+        _log.debug("plugin %s did not load: %s", name, reason)
     return PluginState(
         name=name, module=module_name, distribution=distribution, version=version, api=api, reason=reason, rows=rows
     )
@@ -253,9 +265,32 @@ def _ask(module: object, name: str) -> tuple[PluginInfo, ...]:
         raise _RefusedError(f"{_unknown_hook(str(error))}; hooks are {', '.join(_HOOKS)}") from error
     rows: list[PluginInfo] = []
     for hook, kind in _HOOKS.items():
-        for result in getattr(manager.hook, hook)():
-            rows += [_checked(row, kind, hook) for row in result]
+        for implementation in getattr(manager.hook, hook).get_hookimpls():
+            rows += _rows_of(implementation.function, hook, kind)
+    _no_name_twice(rows)
     return tuple(rows)
+
+
+def _rows_of(function: Callable[[], object], hook: str, kind: type[PluginInfo]) -> Iterable[PluginInfo]:
+    # Called directly, not through the manager: pluggy drops None, and an author who forgot `return` must be told.
+    try:
+        result = function()
+        if not isinstance(result, Iterable) or isinstance(result, str | bytes):
+            raise _RefusedError(f"{hook} returned {_kind_of(result)}, expected a list of {kind.__name__}")
+        return [_checked(row, kind, hook) for row in result]
+    except _RefusedError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _RefusedError(f"{hook} raised {type(error).__name__}: {error}") from error
+
+
+def _no_name_twice(rows: Iterable[PluginInfo]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for row in rows:
+        claim = (_kind(row), _label(row))
+        if claim in seen:
+            raise _RefusedError(f"has two rows for {claim[0]} {claim[1]!r}")
+        seen.add(claim)
 
 
 def _unknown_hook(text: str) -> str:
@@ -265,8 +300,24 @@ def _unknown_hook(text: str) -> str:
 
 def _checked(row: object, kind: type[PluginInfo], hook: str) -> PluginInfo:
     if not isinstance(row, kind):
-        raise _RefusedError(f"{hook} returned a {type(row).__name__}, expected {kind.__name__}")
+        raise _RefusedError(f"{hook} returned a list with {_kind_of(row)} in it, expected {kind.__name__}")
+    if not (isinstance(row.name, str) and _NAME.fullmatch(row.name)):
+        raise _RefusedError(f"{hook} returned the name {row.name!r}, expected lower case such as acme.npu2")
+    if row.params is not None and not (isinstance(row.params, type) and dataclasses.is_dataclass(row.params)):
+        raise _RefusedError(f"{hook} returned {row.name!r} with params {row.params!r}, expected a dataclass or None")
+    loads = [half.load for half in (row.compiler, row.runner) if half] if isinstance(row, RuntimeInfo) else []
+    for load in [row.load] if isinstance(row, OperatorInfo | ExporterInfo | KeyProviderInfo) else loads:
+        if not (isinstance(load, str) and _LOAD.fullmatch(load)):
+            raise _RefusedError(f"{hook} returned {row.name!r} with load {load!r}, expected 'package.module:Class'")
     return row
+
+
+def _kind_of(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _label(info: PluginInfo) -> str:
+    return f"{info.name}/{info.version}" if isinstance(info, OperatorInfo) else info.name
 
 
 def _kind(info: PluginInfo) -> str:
