@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from sdkpack.documents.patterns import WORDS
 from sdkpack.documents.shape import Place, below, join, locate, members
 from sdkpack.errors import Problem
 
-__all__ = ["MAX_DEPTH", "Plain", "near", "problems_of", "several", "short"]
+__all__ = ["MAX_DEPTH", "Plain", "moved", "near", "problems_of", "several", "short"]
 
 UNKNOWN_KEY: Final = "unknown_key"
 _SEVERAL: Final = "several"
@@ -114,7 +114,7 @@ def problems_of(error: ValidationError, *, prefix: str = "", root: Any = Any) ->
             single += _problems(finding, place)
     for path, findings in unions.items():
         single += _union_problems(path, findings)
-    return tuple(_below(prefix, problem) for problem in single)
+    return tuple(moved(problem, prefix) for problem in single)
 
 
 def _union_problems(path: str, findings: Sequence[tuple[Place, Any]]) -> Iterable[Problem]:
@@ -132,7 +132,7 @@ def _union_problems(path: str, findings: Sequence[tuple[Place, Any]]) -> Iterabl
 
 def _problems(finding: Any, place: Place) -> Iterable[Problem]:
     if finding["type"] == _SEVERAL:
-        return [_below(place.path, problem) for problem in finding["ctx"]["problems"]]
+        return [moved(problem, place.path) for problem in finding["ctx"]["problems"]]
     if finding["type"] == "too_short" and len(finding["input"]) >= finding["ctx"]["min_length"]:
         return []  # pydantic counts only the valid items; what is wrong with the others is told on its own
     return [_problem(finding, place)]
@@ -197,12 +197,12 @@ _BOUNDS: Final[Mapping[str, Callable[[Any], str]]] = {
 }
 
 
-def _below(prefix: str, problem: Problem) -> Problem:
+def moved(problem: Problem, prefix: str) -> Problem:
+    """The same problem of a part that stands at `prefix`."""
     if not prefix:
         return problem
     path = prefix + (problem.path if problem.path.startswith("[") or not problem.path else f".{problem.path}")
-    fields = {name: getattr(problem, name) for name in ("message", "got", "expected", "hint")}
-    return Problem(path=path, **fields)
+    return replace(problem, path=path)
 
 
 def _path(location: Iterable[str | int]) -> str:
