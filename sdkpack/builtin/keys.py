@@ -58,7 +58,8 @@ class FileKeys(_LoadOnly):
         if os.name == "posix" and facts.st_mode & 0o077 and _is_secret(text):
             mode = stat.S_IMODE(facts.st_mode)
             raise KeyFileError(
-                f"key file {path} can be read by others (mode {mode:04o})", hint=f"make it yours alone: chmod 600 {path}"
+                f"key file {path} can be read by others (mode {mode:04o})",
+                hint=f"make it yours alone: chmod 600 {path}",
             )
         return text
 
