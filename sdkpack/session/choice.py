@@ -120,7 +120,9 @@ def load_runner(registered: Registered[RuntimeInfo]) -> Runner:
     if info.runner is None:
         raise PluginError(f"runtime {info.name!r} has no runner: it only compiles")
     if info.runner.isolation != "in-process":
-        raise PluginError(f"runtime {info.name!r} runs outside this process ({info.runner.isolation}), which sessions lack")
+        raise PluginError(
+            f"runtime {info.name!r} runs outside this process ({info.runner.isolation}), which sessions lack"
+        )
     runner: Runner = load_class(registered, info.runner.load)()
     return runner
 

@@ -105,9 +105,7 @@ def tensor(name: str, shape: Sequence[int | str] = ("N", 3), dtype: str = "float
 
 
 def part(runtime: str = "fake", takes: str = "x", gives: str = "y", **options: Any) -> VariantPart:
-    return VariantPart(
-        runtime=runtime, files={}, inputs=(tensor(takes),), outputs=(tensor(gives),), options=options
-    )
+    return VariantPart(runtime=runtime, files={}, inputs=(tensor(takes),), outputs=(tensor(gives),), options=options)
 
 
 def variant(target: str = "cpu", *parts: VariantPart, **more: Any) -> Variant:
