@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, Self
 from sdkpack.documents.manifest import Manifest
 from sdkpack.errors import LimitError, NoFittingVariantError, SdkpackError, UsageError
 from sdkpack.host.registry import Registry
-from sdkpack.pipeline import CheckedPipeline, Deadline, ModelSignature, check
+from sdkpack.pipeline.check import check
+from sdkpack.pipeline.deadline import Deadline
+from sdkpack.pipeline.nodes import ModelSignature
+from sdkpack.pipeline.run import CheckedPipeline, Trace
 from sdkpack.session.blobs import BundleBlob
 from sdkpack.session.choice import Choice, Preference, choose_variant
 from sdkpack.session.models import LoadedModel, Resources, open_variant
@@ -28,9 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Session", "Trace"]
 
 _log = logging.getLogger("sdkpack.session")
-
-Trace = Callable[[str, str, Any], None]
-"""Called with step id, name and value of every intermediate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,8 +179,8 @@ class Session:
             try:
                 return self.run(name, values, deadline_s=deadline_s, params=params)
             except SdkpackError as error:
-                error.where = error.where or f"item {number}"
-                raise
+                where = f"item {number}, {error.where}" if error.where else f"item {number}"
+                raise type(error)(error.message, hint=error.hint, where=where, problems=error.problems) from error
 
         if self._options.instances == 1:
             return [one(numbered) for numbered in enumerate(items)]
@@ -204,6 +204,16 @@ class Session:
             if name not in self._manifest.models:
                 raise self._unknown(name)
             return self._opened(name)
+
+    def load(self, *names: str) -> None:
+        """Opens models now.
+
+        Args:
+            names: of pipelines or models; none: every model.
+        """
+        with self._gate.entered():
+            for name in self._models_of(names):
+                self._opened(name)
 
     def warm_up(self, *names: str) -> None:
         """Opens models and calls each once with its recorded inputs, or with zeros of the smallest size.
