@@ -32,7 +32,8 @@ def command(console: Console, bundle: Path, **options: Any) -> None:
     Who could open the old file may have kept its content: this is no revocation.
     """
     from sdkpack.host.registry import Registry
-    from sdkpack.session.keys import identities, recipients
+    from sdkpack.session.keys import identities
+    from sdkpack.session.publishing import recipients
 
     if not options["recipients"]:
         raise UsageError("nobody could open the result", hint="give --to CUSTOMER.pub")
@@ -65,7 +66,7 @@ def _rekey(bundle: Path, mine: Any, theirs: Any, options: dict[str, Any]) -> Pat
     from sdkpack.bundle.reader import open_bundle
     from sdkpack.bundle.rewrap import rekey
     from sdkpack.host.registry import Registry
-    from sdkpack.session.keys import signers
+    from sdkpack.session.publishing import signers
 
     target: Path = options["output"] or bundle
     registry = Registry.scan()

@@ -44,8 +44,8 @@ def load_keys(reference: KeyReference, registry: Registry) -> tuple[Key, ...]:
     """
     from sdkpack.crypto.keyfile import parse_keys
 
-    scheme, rest = _parted(reference)
-    provider = _provider(scheme, registry)
+    scheme, rest = parted(reference)
+    provider = provider_of(scheme, registry)
     if "load" not in provider.capabilities:
         raise UsageError(f"keys of {scheme!r} do not leave their place, and cannot be loaded")
     return parse_keys(provider.instance.load(rest), where=f"{scheme}:{rest}")
@@ -102,18 +102,21 @@ def trust_policy(
     return TrustPolicy(keys=_distinct(keys), allow_unsigned=allow_unsigned), None
 
 
-class _Provider:
+class Provider:
+    """A key provider, ready."""
+
     def __init__(self, name: str, capabilities: tuple[str, ...], instance: KeyProvider) -> None:
         self.name, self.capabilities, self.instance = name, capabilities, instance
 
 
-def _provider(scheme: str, registry: Registry) -> _Provider:
+def provider_of(scheme: str, registry: Registry) -> Provider:
+    """The provider of a scheme."""
     registered = registry.key_provider(scheme)
     instance: KeyProvider = load_class(registered, registered.info.load)()
-    return _Provider(registered.info.name, registered.info.capabilities, instance)
+    return Provider(registered.info.name, registered.info.capabilities, instance)
 
 
-def _parted(reference: KeyReference) -> tuple[str, str]:
+def parted(reference: KeyReference) -> tuple[str, str]:
     """Scheme and the rest; a path where there is no scheme."""
     text = os.fspath(reference)
     if text.lstrip().startswith(_SECRET):
@@ -129,8 +132,8 @@ def _parted(reference: KeyReference) -> tuple[str, str]:
 def _identities_of(reference: KeyReference, registry: Registry) -> list[Identity]:
     from sdkpack.crypto.recipients import HpkeIdentity, Kek, PluginIdentity
 
-    scheme, rest = _parted(reference)
-    provider = _provider(scheme, registry)
+    scheme, rest = parted(reference)
+    provider = provider_of(scheme, registry)
     if "load" not in provider.capabilities:
         return [PluginIdentity(provider.name, _unwrap(provider.instance, rest))]
     keys = load_keys(reference, registry)
