@@ -32,7 +32,7 @@ lint: setup
 	$(BIN)/lint-imports --no-logo
 
 test: lint
-	$(BIN)/python tools/test_environments.py
+	$(BIN)/python tools/environments.py
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: setup

@@ -208,5 +208,5 @@ def test_show_must_name_an_output(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("values", [{"name": "a b"}, {"command": "-x"}, {"name": "class"}])
 def test_bad_names_are_refused(values: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="name|keyword"):
+    with pytest.raises(ValueError, match=r"name|keyword"):
         replace(WheelParams(), **values)
