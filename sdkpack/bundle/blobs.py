@@ -136,9 +136,7 @@ class BlobReader:
         spans = list(self._spans(number))
         workers = min(_MAX_WORKERS, os.cpu_count() or 1, len(spans))
         with ThreadPoolExecutor(workers, "sdkpack-read") as pool:
-            shares = [
-                pool.submit(self._read_share, number, spans[first::workers], target) for first in range(workers)
-            ]
+            shares = [pool.submit(self._read_share, number, spans[first::workers], target) for first in range(workers)]
             for share in shares:
                 share.result()
 

@@ -136,9 +136,7 @@ class Envelope:
                 if not equal(schedule.commit, self.commit):
                     raise EnvelopeError(AUTHENTICATION_FAILED)
                 return schedule
-        raise NoMatchError(
-            "none of the given keys opens this bundle", hint="see who can open it: sdkpack inspect FILE"
-        )
+        raise NoMatchError("none of the given keys opens this bundle", hint="see who can open it: sdkpack inspect FILE")
 
     def check_mac(self, schedule: KeySchedule, prologue: bytes) -> None:
         """Raises EnvelopeError where recipients were added, removed or edited by somebody without the content key."""

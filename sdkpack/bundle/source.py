@@ -66,9 +66,7 @@ class FileSource:
         facts = files.stat(fd)
         if not stat.S_ISREG(facts.st_mode):
             self.close()
-            raise FileError(
-                f"'{path}' is no regular file" if path else "a bundle can only be read from a regular file"
-            )
+            raise FileError(f"'{path}' is no regular file" if path else "a bundle can only be read from a regular file")
         self.size_bytes = facts.st_size
 
     @property
@@ -95,9 +93,7 @@ def _why(error: OSError) -> str:
     return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
-def open_source(
-    file: str | Path | BinaryIO | bytes | ByteSource | Any, files: FileSystem | None = None
-) -> ByteSource:
+def open_source(file: str | Path | BinaryIO | bytes | ByteSource | Any, files: FileSystem | None = None) -> ByteSource:
     """Opens a bundle for reading: a path, an open file (its descriptor is duplicated), or bytes."""
     files = files or FileSystem()
     if isinstance(file, (bytes, bytearray, memoryview)):

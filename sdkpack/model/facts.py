@@ -13,7 +13,7 @@ from sdkpack.model.walk import iter_node_lists, iter_tensors
 from sdkpack.types import DTYPES, SHAPE_SYMBOL, TensorSpec
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ValueInfoProto
+    from onnx import GraphProto, ModelProto, ValueInfoProto
 
     from sdkpack.model.load import LoadedModel
 
@@ -77,7 +77,7 @@ def describe(model: LoadedModel) -> ModelFacts:
         opsets=tuple(sorted((_domain(entry.domain), entry.version) for entry in proto.opset_import)),
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
         inputs=_inputs(proto.graph),
-        outputs=tuple(_spec(value, "output") for value in proto.graph.output),
+        outputs=tuple(_spec(value, "output") for value in _outputs(proto)),
         operators=tuple(OperatorUse(domain=d, name=n, count=c) for (d, n), c in sorted(operators.items())),
         custom_domains=tuple(sorted(custom)),
         metadata=_metadata(proto.metadata_props),
@@ -98,6 +98,29 @@ def _inputs(graph: GraphProto) -> tuple[TensorSpec, ...]:
     return tuple(_spec(value, "input") for value in graph.input if value.name not in valued)
 
 
+def _outputs(proto: ModelProto) -> list[ValueInfoProto]:
+    """The outputs, with shapes that ONNX can infer where the exporter left one out."""
+    declared = list(proto.graph.output)
+    if all(value.type.tensor_type.HasField("shape") for value in declared):
+        return declared
+    from onnx import ModelProto, helper, shape_inference
+
+    # Shapes follow from types alone, so the weights stay out: declared as inputs, they are not copied.
+    bare = ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import, functions=proto.functions)
+    bare.graph.name = proto.graph.name
+    bare.graph.node.extend(proto.graph.node)
+    bare.graph.output.extend(declared)
+    bare.graph.input.extend(proto.graph.input)
+    known = {value.name for value in proto.graph.input}
+    for tensor in proto.graph.initializer:
+        if tensor.name not in known:
+            bare.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    try:
+        return list(shape_inference.infer_shapes(bare).graph.output)
+    except (shape_inference.InferenceError, ValueError, RuntimeError):
+        return declared  # its missing shape is then refused by name
+
+
 def _spec(value: ValueInfoProto, role: str) -> TensorSpec:
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
@@ -112,13 +135,10 @@ def _spec(value: ValueInfoProto, role: str) -> TensorSpec:
         got = element.name if element else f"number {tensor.elem_type}"
         raise ModelError(f"{role} {value.name!r} has the element type {got}, expected one of {sorted(DTYPES)}")
     if not tensor.HasField("shape"):
-        if role == "input":
-            raise ModelError(
-                f"input {value.name!r} has no declared rank",
-                hint="declare its shape; a dimension of any size is written as a name",
-            )
-        # An output of unknown rank is common after shape-free exports; what it really is shows when it runs.
-        return TensorSpec(name=value.name, dtype=element.name, shape=("...",))
+        raise ModelError(
+            f"{role} {value.name!r} has no declared rank",
+            hint="declare its shape; a dimension of any size is written as a name",
+        )
     return TensorSpec(name=value.name, dtype=element.name, shape=tuple(_dim(dim, value) for dim in tensor.shape.dim))
 
 

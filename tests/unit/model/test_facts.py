@@ -40,6 +40,16 @@ def test_describes_a_small_model() -> None:
     assert facts.custom_domains == facts.external_files == ()
 
 
+def test_an_output_without_a_shape_gets_the_one_that_follows() -> None:
+    model = matmul()
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    assert [str(spec) for spec in describe(loaded(model)).outputs] == ["y: tensor(float32, [N, 64])"]
+    model.graph.node[1].op_type, model.graph.node[1].domain = "Mystery", "acme"
+    model.opset_import.add(domain="acme", version=1)
+    with pytest.raises(ModelError, match="output 'y' has no declared rank"):
+        describe(loaded(model))
+
+
 def test_initializers_that_are_listed_as_inputs_are_not_asked_for() -> None:
     model = matmul()
     model.ir_version = 3
