@@ -37,7 +37,14 @@ def recorded(result: StoredResult) -> bool:
 
 
 def golden_step(
-    model: str, *, compiled: PlanStep, seed: int, store: Store, opener: Opener, fingerprint: str
+    model: str,
+    *,
+    compiled: PlanStep,
+    seed: int,
+    store: Store,
+    opener: Opener,
+    fingerprint: str,
+    cacheable: bool = True,
 ) -> Step:
     """The step that records one run of a model through its first variant."""
     plan = plan_step(
@@ -52,7 +59,7 @@ def golden_step(
     def work(results: Results, context: BuildContext) -> StoredResult:
         return _record(results[compiled.id], model, seed, store, opener, context)
 
-    return Step(plan=plan, work=work, after=(compiled.id,))
+    return Step(plan=plan, work=work, after=(compiled.id,), cacheable=cacheable)
 
 
 def _record(
@@ -91,6 +98,7 @@ def pipeline_golden_step(
     fingerprint: str,
     store: Store,
     opener: Opener,
+    cacheable: bool = True,
 ) -> Step:
     """The step that records one run of a pipeline.
 
@@ -105,6 +113,7 @@ def pipeline_golden_step(
         fingerprint: of sdkpack and of the plugins whose operators it runs.
         store: where results go.
         opener: opens the models.
+        cacheable: false where a step before is not.
     """
     plan = plan_step(
         id=f"{name}/golden/{number}",
@@ -124,7 +133,7 @@ def pipeline_golden_step(
         outputs = _run(checked, inputs, {m: results[step.id] for m, step in compiled.items()}, opener, context)
         return StoredResult(files={**files, "outputs": store.put_bytes(outputs, JSON_MEDIA_TYPE)})
 
-    return Step(plan=plan, work=work, after=tuple(step.id for step in compiled.values()))
+    return Step(plan=plan, work=work, after=tuple(step.id for step in compiled.values()), cacheable=cacheable)
 
 
 def _inputs(

@@ -94,7 +94,7 @@ class Opener:
             RunError: the runtime refused it.
         """
         from sdkpack.session.blobs import FileBlob
-        from sdkpack.session.models import open_variant
+        from sdkpack.session.models import Resources, open_variant
 
         variant = variant_of(result, target="build", folder="build", step="build")
         files = bundle_files(result, "build")
@@ -106,7 +106,8 @@ class Opener:
             tuple(entry.spec() for entry in entries_of(result.data["inputs"])),
             tuple(entry.spec() for entry in entries_of(result.data["outputs"])),
         )
-        return open_variant(signature, variant, blob, self.registry, name=model)
+        # One thread: sums in one order, so that a recorded run is the same each time.
+        return open_variant(signature, variant, blob, self.registry, name=model, resources=Resources(threads=1))
 
 
 def entries_of(entries: Iterable[Any]) -> tuple[TensorEntry, ...]:
