@@ -6,6 +6,7 @@ that is wrong with the recipe is told at once.
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -332,11 +333,11 @@ class _Resolver:
         assets: Assets,
         rows: tuple[Registered[Any], ...],
     ) -> Plan:
-        import sdkpack
+
 
         return Plan(
             plan=1,
-            sdkpack=sdkpack.__version__,
+            sdkpack=importlib.metadata.version("sdkpack"),
             bundle=self.recipe.bundle,
             inputs=self.inputs | assets.inputs,
             steps=tuple(step.plan for step in self.steps.values()),
