@@ -12,10 +12,10 @@ from sdkpack.errors import KeyFileError, UsageError
 
 __all__ = ["EnvironmentKeys", "FileKeys"]
 
-_MAX_BYTES: Final = 1 << 16
-"""A key file has a few hundred bytes; a bound because the name may be a mistake for a model."""
+_MAX_BYTES: Final = 1 << 20
+"""Some hundred of the longest keys; a bound because the name may be a mistake for a model."""
 
-_PUBLIC: Final = "public"
+_PUBLIC: Final = "sdkpack-public-"
 
 
 class _LoadOnly:
@@ -52,13 +52,17 @@ class FileKeys(_LoadOnly):
                 content = stream.read(_MAX_BYTES + 1)
         except OSError as error:
             raise KeyFileError(
-                f"cannot read key file {path}: {error.strerror}", hint="make one with: sdkpack keys new"
+                f"cannot read key file {path}: {str(error.strerror).lower()}",
+                hint="check the path, or make a key: sdkpack keys new",
             ) from error
+        except ValueError as error:  # a NUL in the name
+            raise KeyFileError(f"no file can have the name {reference[:60]!r}") from error
         text = _text(content, str(path))
         if os.name == "posix" and facts.st_mode & 0o077 and _is_secret(text):
             mode = stat.S_IMODE(facts.st_mode)
             raise KeyFileError(
-                f"key file {path} can be read by others (mode {mode:04o})", hint=f"make it yours alone: chmod 600 {path}"
+                f"key file {path} can be read by others (mode {mode:04o})",
+                hint=f"make it yours alone: chmod 600 {path}",
             )
         return text
 
@@ -95,5 +99,5 @@ def _text(content: bytes, name: str) -> str:
 
 def _is_secret(text: str) -> bool:
     """Everything that does not say that it is public."""
-    first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
-    return _PUBLIC not in first.lower()
+    lines = (line.strip() for line in text.splitlines())
+    return any(line and not line.startswith(("#", _PUBLIC)) for line in lines)

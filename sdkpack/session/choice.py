@@ -84,8 +84,8 @@ def choose_variant(
 ) -> Choice:
     """Picks the variant that fits best, without loading any.
 
-    Order: the user's preferred targets, then variants made for a device before portable ones, then the runner's verdict,
-    then the order of the manifest.
+    Order: the user's preferred targets, then variants made for a device before portable ones, then the runner's
+    verdict, then the order of the manifest.
 
     Raises:
         NoFittingVariantError: none fits; `problems` names the unmet need of each.
@@ -120,7 +120,9 @@ def load_runner(registered: Registered[RuntimeInfo]) -> Runner:
     if info.runner is None:
         raise PluginError(f"runtime {info.name!r} has no runner: it only compiles")
     if info.runner.isolation != "in-process":
-        raise PluginError(f"runtime {info.name!r} runs outside this process ({info.runner.isolation}), which sessions lack")
+        raise PluginError(
+            f"runtime {info.name!r} runs outside this process ({info.runner.isolation}), which sessions lack"
+        )
     runner: Runner = load_class(registered, info.runner.load)()
     return runner
 

@@ -7,14 +7,17 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from sdkpack.documents.manifest import Manifest
 from sdkpack.errors import LimitError, NoFittingVariantError, SdkpackError, UsageError
 from sdkpack.host.registry import Registry
-from sdkpack.pipeline import CheckedPipeline, Deadline, ModelSignature, check
+from sdkpack.pipeline.check import check
+from sdkpack.pipeline.deadline import Deadline
+from sdkpack.pipeline.nodes import ModelSignature
+from sdkpack.pipeline.run import CheckedPipeline, Trace
 from sdkpack.session.blobs import BundleBlob
 from sdkpack.session.choice import Choice, Preference, choose_variant
 from sdkpack.session.models import LoadedModel, Resources, open_variant
@@ -28,9 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Session", "Trace"]
 
 _log = logging.getLogger("sdkpack.session")
-
-Trace = Callable[[str, str, Any], None]
-"""Called with step id, name and value of every intermediate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class Options:
         device: for the runners, where there are several of a kind.
     """
 
-    preference: Preference = Preference()
+    preference: Preference = field(default_factory=Preference)
     threads: int | None = None
     instances: int = 1
     memory_limit_bytes: int | None = None
@@ -55,15 +55,15 @@ class Options:
     def __post_init__(self) -> None:
         for name, value in (("threads", self.threads), ("instances", self.instances),
                             ("memory_limit_bytes", self.memory_limit_bytes)):  # fmt: skip
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and value < 1:
                 raise UsageError(f"{name} is {value!r}, expected a whole number from 1 on")
 
 
 class Session:
     """Runs the pipelines and models of a bundle. Thread-safe; a context manager; made by `sdkpack.open`.
 
-    Models are opened at their first use, or all by `warm_up`. A session cannot be used in a fork of its process: threads
-    and devices do not survive one.
+    Models are opened at their first use, or before by `load` and `warm_up`. A session cannot be used in a fork of its
+    process: threads and devices do not survive one.
     """
 
     def __init__(
@@ -179,8 +179,8 @@ class Session:
             try:
                 return self.run(name, values, deadline_s=deadline_s, params=params)
             except SdkpackError as error:
-                error.where = error.where or f"item {number}"
-                raise
+                where = f"item {number}, {error.where}" if error.where else f"item {number}"
+                raise type(error)(error.message, hint=error.hint, where=where, problems=error.problems) from error
 
         if self._options.instances == 1:
             return [one(numbered) for numbered in enumerate(items)]
@@ -204,6 +204,16 @@ class Session:
             if name not in self._manifest.models:
                 raise self._unknown(name)
             return self._opened(name)
+
+    def load(self, *names: str) -> None:
+        """Opens models now.
+
+        Args:
+            names: of pipelines or models; none: every model.
+        """
+        with self._gate.entered():
+            for name in self._models_of(names):
+                self._opened(name)
 
     def warm_up(self, *names: str) -> None:
         """Opens models and calls each once with its recorded inputs, or with zeros of the smallest size.

@@ -96,7 +96,11 @@ def _array(spec: TensorSpec, value: Any) -> tuple[NDArray[Any] | None, Problem |
 
     if not isinstance(value, np.ndarray | np.generic) and not hasattr(value, "__array__"):
         kind = type(value).__name__
-        hint = f"numpy.asarray(value, dtype={spec.dtype!r}) makes one" if isinstance(value, list | tuple | int | float) else ""
+        hint = (
+            f"numpy.asarray(value, dtype={spec.dtype!r}) makes one"
+            if isinstance(value, list | tuple | int | float)
+            else ""
+        )
         return None, Problem(path=spec.name, message="not an array", got=kind, expected=str(spec.type), hint=hint)
     array = np.asarray(value, order="C")
     if not array.dtype.isnative:
@@ -107,7 +111,11 @@ def _array(spec: TensorSpec, value: Any) -> tuple[NDArray[Any] | None, Problem |
 def _type_problem(spec: TensorSpec, array: NDArray[Any]) -> Problem | None:
     got = dtype_name(array)
     if got != spec.dtype:
-        hint = f"array.astype({spec.dtype!r}) converts it" if spec.dtype in {"float32", "float64", "int64", "int32"} else ""
+        hint = (
+            f"array.astype({spec.dtype!r}) converts it"
+            if spec.dtype in {"float32", "float64", "int64", "int32"}
+            else ""
+        )
         return Problem(path=spec.name, message="wrong element type", got=got, expected=spec.dtype, hint=hint)
     if got == "string" and array.dtype.kind == "O" and not all(isinstance(item, str) for item in array.flat):
         return Problem(path=spec.name, message="an item is not a str", expected=str(spec.type))

@@ -97,6 +97,8 @@ def _read_file(path: Path) -> bytes:
                 raise FileError(f"{path} has {facts.st_size} bytes, expected at most {MAX_INPUT_BYTES}")
             return stream.read(MAX_INPUT_BYTES)
     except OSError as error:
-        raise FileError(f"cannot read {path}: {(error.strerror or str(error)).lower()}", hint="check the path") from error
+        raise FileError(
+            f"cannot read {path}: {(error.strerror or str(error)).lower()}", hint="check the path"
+        ) from error
     except ValueError as error:  # a NUL in the name
         raise FileError(f"no file can have the name {str(path)[:60]!r}") from error

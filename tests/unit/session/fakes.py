@@ -46,7 +46,7 @@ class FakeSession:
                 total = total.astype(np.float64)
             case "shape":
                 total = total[:, :1]
-        return {name: total for name in names}
+        return dict.fromkeys(names, total)
 
     def close(self) -> None:
         self.threads.append(threading.get_ident())
@@ -105,9 +105,7 @@ def tensor(name: str, shape: Sequence[int | str] = ("N", 3), dtype: str = "float
 
 
 def part(runtime: str = "fake", takes: str = "x", gives: str = "y", **options: Any) -> VariantPart:
-    return VariantPart(
-        runtime=runtime, files={}, inputs=(tensor(takes),), outputs=(tensor(gives),), options=options
-    )
+    return VariantPart(runtime=runtime, files={}, inputs=(tensor(takes),), outputs=(tensor(gives),), options=options)
 
 
 def variant(target: str = "cpu", *parts: VariantPart, **more: Any) -> Variant:

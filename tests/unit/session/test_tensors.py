@@ -85,7 +85,9 @@ def test_strings_of_any_kind_and_nothing_else_as_objects() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{}, {"x": f32(1, 3)}, {"x": np.zeros((1, 3, 1))}, {"x": f32(1, 4, 1)}], ids=["none", "rank", "type", "size"]
+    "values",
+    [{}, {"x": f32(1, 3)}, {"x": np.zeros((1, 3, 1))}, {"x": f32(1, 4, 1)}],
+    ids=["none", "rank", "type", "size"],
 )
 def test_a_runner_that_breaks_its_contract_is_named(values: dict[str, Any]) -> None:
     with pytest.raises(PluginBrokenError, match="model 'net' on fake gave outputs"):
