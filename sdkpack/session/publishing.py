@@ -8,19 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdkpack.errors import KeyFileError, UsageError
-from sdkpack.session.keys import KeyReference, load_keys, parted, provider_of
+from sdkpack.session.keys import KeyReference, Plugins, load_keys, parted, provider_of
 
 if TYPE_CHECKING:
     from sdkpack.crypto.keyfile import Key
     from sdkpack.crypto.recipients import Recipient
     from sdkpack.crypto.signature import Signer
-    from sdkpack.host.registry import Registry
     from sdkpack.plugin import KeyProvider
 
 __all__ = ["line_key", "recipients", "signers"]
 
 
-def signers(references: Iterable[KeyReference], registry: Registry) -> tuple[Signer, ...]:
+def signers(references: Iterable[KeyReference], registry: Plugins) -> tuple[Signer, ...]:
     """Who signs; a key provider that can `sign` keeps its key where it is.
 
     Raises:
@@ -45,7 +44,7 @@ def signers(references: Iterable[KeyReference], registry: Registry) -> tuple[Sig
     return tuple(made)
 
 
-def recipients(references: Iterable[KeyReference], registry: Registry) -> tuple[Recipient, ...]:
+def recipients(references: Iterable[KeyReference], registry: Plugins) -> tuple[Recipient, ...]:
     """Who shall be able to open a bundle; of a secret key the public part is used.
 
     Raises:
@@ -70,7 +69,7 @@ def recipients(references: Iterable[KeyReference], registry: Registry) -> tuple[
     return tuple(made)
 
 
-def line_key(reference: KeyReference, registry: Registry) -> bytes:
+def line_key(reference: KeyReference, registry: Plugins) -> bytes:
     """The product line's secret, 32 bytes.
 
     Raises:
@@ -107,6 +106,6 @@ def _wrap(provider: KeyProvider, reference: str) -> Callable[[bytes, bytes], tup
     return lambda content_key, context: ((), provider.wrap(reference, content_key, context))
 
 
-def _wrong_key(reference: KeyReference, registry: Registry, wanted: str, make: str) -> KeyFileError:
+def _wrong_key(reference: KeyReference, registry: Plugins, wanted: str, make: str) -> KeyFileError:
     have = ", ".join(sorted({type(key).__name__ for key in load_keys(reference, registry)}))
     return KeyFileError(f"{os.fspath(reference)} has no {wanted}, only {have}", hint=f"make one: {make}")
