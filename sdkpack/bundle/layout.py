@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from sdkpack.errors import FormatVersionError, LimitError, PrologueError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 __all__ = ["MAX_DATA_OFFSET", "PAGE", "PROLOGUE_SIZE", "TRAILER_SIZE", "Prologue", "Trailer", "align", "identity_of"]
 __all__ += [
@@ -55,11 +55,8 @@ def place(stored: Sequence[int], data_offset: int) -> tuple[list[int], int]:
     return offsets, align(end, SMALL_ALIGNMENT)
 
 
-def tail_digest(directory: bytes, stored_index: Iterable[bytes]) -> bytes:
-    digest = hashlib.sha256(len(directory).to_bytes(8, "little") + directory)
-    for piece in stored_index:
-        digest.update(piece)
-    return digest.digest()
+def tail_digest(directory: bytes, stored_index: bytes) -> bytes:
+    return hashlib.sha256(len(directory).to_bytes(8, "little") + directory + stored_index).digest()
 
 
 def signed_message(prologue: bytes, commit: bytes, tail: bytes) -> bytes:
@@ -138,6 +135,10 @@ class Trailer:
     @property
     def file_size(self) -> int:
         return self.signatures_offset + self.signatures_length + TRAILER_SIZE
+
+    def with_signatures(self, length: int) -> Trailer:
+        """The trailer of the same bundle with another signatures' part."""
+        return replace(self, signatures_length=length)
 
     def encode(self) -> bytes:
         lengths = (self.directory_offset, self.directory_length, self.index_length, self.signatures_length)

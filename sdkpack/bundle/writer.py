@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +24,8 @@ from sdkpack.bundle.layout import (
 )
 from sdkpack.bundle.paths import check_paths
 from sdkpack.bundle.pump import BlobPump, Pumped, hash_source
-from sdkpack.bundle.trust import Signature, encode_signatures
+from sdkpack.bundle.sign import sign_message
+from sdkpack.bundle.trust import encode_signatures
 from sdkpack.crypto.keys import BUNDLE_ID_SIZE, CEK_SIZE, SALT_SIZE, KeySchedule, LineKey
 from sdkpack.crypto.stream import DEFAULT_CHUNK_LOG2, KEY_SIZE, ChunkCipher, stored_size
 from sdkpack.errors import FileError, InterruptedRunError, LimitError, OutputError, UsageError
@@ -265,7 +265,7 @@ class _Job:
         index: bytes,
         signers: Sequence[Signer],
     ) -> BundleSummary:
-        digest = tail_digest(directory, [index])
+        digest = tail_digest(directory, index)
         message = signed_message(prologue, schedule.commit if schedule else bytes(32), digest)
         signatures = sign_message(message, signers)
         encoded = encode_signatures(signatures)
@@ -329,9 +329,3 @@ def _merge_equal(files: list[FileItem]) -> list[_Blob]:
 
 def _knowing(source: BlobSource, digest: bytes) -> BlobSource:
     return replace(source, sha256=digest) if digest else source
-
-
-def sign_message(message: bytes, signers: Sequence[Signer]) -> list[Signature]:
-    """Signs with each signer; a key that is given twice signs once."""
-    keys = {(signer.alg, hashlib.sha256(signer.public_key).digest()): signer for signer in signers}
-    return [Signature(*name, keys[name].sign(message)) for name in sorted(keys)]
