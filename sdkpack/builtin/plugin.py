@@ -4,4 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
+from sdkpack.builtin.wheel.params import WheelParams
+from sdkpack.plugin import ExporterInfo, hookimpl
+
 SDKPACK_API: Final = (1, 0)
+
+
+@hookimpl
+def sdkpack_exporters() -> list[ExporterInfo]:
+    return [
+        ExporterInfo(
+            name="wheel",
+            summary="A product-named Python wheel: bundle, typed API, console command, licences.",
+            params=WheelParams,
+            load="sdkpack.builtin.wheel.exporter:WheelExporter",
+            time_limit_s=3600.0,
+        )
+    ]
