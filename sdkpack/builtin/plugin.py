@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from sdkpack.builtin.operators.rows import operator_rows
 from sdkpack.builtin.wheel.params import WheelParams
-from sdkpack.plugin import ExporterInfo, hookimpl
+from sdkpack.plugin import ExporterInfo, OperatorInfo, hookimpl
 
 SDKPACK_API: Final = (1, 0)
 
@@ -21,3 +22,8 @@ def sdkpack_exporters() -> list[ExporterInfo]:
             time_limit_s=3600.0,
         )
     ]
+
+
+@hookimpl
+def sdkpack_operators() -> list[OperatorInfo]:
+    return operator_rows()

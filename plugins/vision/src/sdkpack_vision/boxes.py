@@ -46,13 +46,13 @@ class BoxRules:
 
 
 def find_text_boxes(
-    heat: NDArray[np.float32], size: tuple[int, int], rules: BoxRules
+    heat: NDArray[np.float32], geometry: NDArray[np.float64], rules: BoxRules
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Finds the text boxes of one probability map.
 
     Args:
         heat: float32 [H, W], probability of text.
-        size: width and height of the image that the map was made of; boxes are scaled to it.
+        geometry: how the image that the map is of was made (see `sdkpack_vision.resize`); boxes are mapped back.
         rules: thresholds.
 
     Returns:
@@ -68,21 +68,21 @@ def find_text_boxes(
     boxes: list[NDArray[np.float32]] = []
     scores: list[float] = []
     for contour in contours[: rules.max_candidates]:
-        quad, short_side = enclosing_quad(np.asarray(contour))
+        quad, short_side = enclosing_quad(np.asarray(contour, np.int32))
         if short_side < _MIN_REGION_PX:
             continue
         score = region_score(heat, quad)
         if score < rules.box_threshold:
             continue
-        box = _scaled_box(quad, heat.shape, size, rules.unclip_ratio)
+        box = _source_box(quad, geometry, rules.unclip_ratio)
         if box is not None:
             boxes.append(box)
             scores.append(score)
     return np.array(boxes, np.float32).reshape(-1, 4, 2), np.array(scores, np.float32)
 
 
-def _scaled_box(
-    quad: NDArray[np.float32], map_shape: tuple[int, ...], size: tuple[int, int], unclip_ratio: float
+def _source_box(
+    quad: NDArray[np.float32], geometry: NDArray[np.float64], unclip_ratio: float
 ) -> NDArray[np.float32] | None:
     enlarged = _enlarge(quad, unclip_ratio)
     if len(enlarged) < 3:
@@ -90,9 +90,11 @@ def _scaled_box(
     box, short_side = enclosing_quad(enlarged)
     if short_side < _MIN_ENLARGED_PX:
         return None
-    limits = np.array(size, np.float32)
-    map_size = np.array(map_shape[::-1], np.float32)
-    scaled = np.clip(np.round(box / map_size * limits), 0, limits)
+    scale, offset, source, _ = geometry.reshape(4, 2)
+    limits = source.astype(np.float32)
+    # Dividing by the resized size first keeps float32 roundings at .5 where training-time code has them.
+    content = np.round(source / scale).astype(np.float32)
+    scaled = np.clip(np.round((box - offset.astype(np.float32)) / content * limits), 0, limits)
     ordered = np.clip(_clockwise(scaled), 0, limits - 1)
     if min(_length(ordered[0], ordered[1]), _length(ordered[0], ordered[3])) < _MIN_BOX_PX:
         return None
@@ -103,7 +105,7 @@ def _length(first: NDArray[np.float32], second: NDArray[np.float32]) -> int:
     return int(np.linalg.norm(first - second))
 
 
-def enclosing_quad(points: NDArray[np.generic]) -> tuple[NDArray[np.float32], float]:
+def enclosing_quad(points: NDArray[np.int32] | NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
     """The rectangle of least area around the points: its corners (top left first, clockwise) and its shorter side."""
     import cv2
 
@@ -161,9 +163,7 @@ def offset_convex(polygon: Sequence[tuple[int, int]], distance: float) -> NDArra
     if len(corners) < 3 or _double_area(corners) == 0:
         return np.empty((0, 2), np.int32)
     steps_per_radian = _steps_per_radian(distance)
-    normals = [
-        _outer_normal(corner, corners[(index + 1) % len(corners)]) for index, corner in enumerate(corners)
-    ]
+    normals = [_outer_normal(corner, corners[(index + 1) % len(corners)]) for index, corner in enumerate(corners)]
     points = [
         point
         for index, corner in enumerate(corners)

@@ -38,9 +38,7 @@ def crop_quad(image: NDArray[np.uint8], quad: NDArray[np.float32], *, upright_fr
         raise ValueError(f"expected a quad of at least one pixel each way, got {width} x {height} pixels")
     rectangle = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     matrix = cv2.getPerspectiveTransform(corners, rectangle)
-    crop = cv2.warpPerspective(
-        image, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-    )
+    crop = cv2.warpPerspective(image, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     result = np.asarray(crop, np.uint8)
     return turn(result, 1) if upright_from and height / width >= upright_from else result
 

@@ -13,6 +13,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+
 from sdkpack.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,13 +63,13 @@ def decode_image(
         InputError: empty, of another format, truncated, damaged, too large, with several frames, or with samples
             of no defined range (32-bit integers, floats).
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     if not data:
         raise InputError("the image is empty: got 0 bytes", hint="pass the bytes of an image file")
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise InputError(
             f"not an image that can be decoded: expected one of {', '.join(FORMATS)}, got {len(data)} bytes "
             f"starting with {data[:8].hex(' ')}",
@@ -93,8 +94,7 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise InputError(f"the image has no pixels: got {width} x {height}", hint="export the image again")
     if width * height > max_pixels:
         raise InputError(
-            f"the image is too large: expected at most {max_pixels} pixels, got {width} x {height} = "
-            f"{width * height}",
+            f"the image is too large: expected at most {max_pixels} pixels, got {width} x {height} = {width * height}",
             hint=_SMALLER,
         )
 

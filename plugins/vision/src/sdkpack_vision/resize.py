@@ -4,9 +4,9 @@
 agree on about a third of the bytes. A network answers best to the convention it was trained with, so every resize
 names the library's.
 
-A **geometry** is a float64 array `[scale_x, scale_y, offset_x, offset_y, width, height]`: a point `(x, y)` of the new
-image lies at `((x - offset_x) * scale_x, (y - offset_y) * scale_y)` of the image before, which is `width` x `height`
-pixels large.
+A **geometry** is a float64 array of 8: `scale_x, scale_y, offset_x, offset_y, source_width, source_height, width,
+height`. A point `(x, y)` of the new image, which is `width` x `height` pixels large, lies at
+`((x - offset_x) * scale_x, (y - offset_y) * scale_y)` of the image before, which is `source_width` x `source_height`.
 """
 
 from __future__ import annotations
@@ -118,11 +118,21 @@ def limited_size(
 
 
 def geometry(
-    source: tuple[int, int], target: tuple[int, int], offset: tuple[int, int] = (0, 0)
+    source: tuple[int, int],
+    content: tuple[int, int],
+    offset: tuple[int, int] = (0, 0),
+    canvas: tuple[int, int] | None = None,
 ) -> NDArray[np.float64]:
-    """The geometry of an image of size `source` (width, height) that was resized to `target` and moved by `offset`."""
-    scale = (source[0] / target[0], source[1] / target[1])
-    return np.array([*scale, *offset, *source], np.float64)
+    """The geometry of an image that was resized and put on a canvas.
+
+    Args:
+        source: width and height of the image before.
+        content: what it was resized to.
+        offset: where its top left corner lies on the canvas.
+        canvas: width and height of the new image; the content's where absent.
+    """
+    scale = (source[0] / content[0], source[1] / content[1])
+    return np.array([*scale, *offset, *source, *(canvas or content)], np.float64)
 
 
 def pad(
@@ -161,7 +171,7 @@ def letterbox(
         resized,
         top=top, bottom=height_px - new_height - top, left=left, right=width_px - new_width - left, value=value,
     )  # fmt: skip
-    return padded, geometry((width, height), (new_width, new_height), (left, top))
+    return padded, geometry((width, height), (new_width, new_height), (left, top), (width_px, height_px))
 
 
 def pad_to_aspect(
@@ -181,11 +191,16 @@ def pad_to_aspect(
     wanted = 2 * max(int(width / max_aspect), min_height_px)
     border = abs(wanted - height) // 2
     padded = pad(image, top=border, bottom=border, value=value)
-    return padded, geometry((width, height), (width, height), (0, border))
+    return padded, geometry((width, height), (width, height), (0, border), (width, height + 2 * border))
 
 
-def center_crop(image: NDArray[np.uint8], width_px: int, height_px: int) -> NDArray[np.uint8]:
+def center_crop(
+    image: NDArray[np.uint8], width_px: int, height_px: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Cuts the middle; the offset is rounded half to even, as in torchvision's `center_crop`.
+
+    Returns:
+        The cut and its geometry.
 
     Raises:
         ValueError: the image is smaller than the cut.
@@ -194,4 +209,5 @@ def center_crop(image: NDArray[np.uint8], width_px: int, height_px: int) -> NDAr
     if width < width_px or height < height_px:
         raise ValueError(f"expected an image of at least {width_px} x {height_px} pixels, got {width} x {height}")
     top, left = round((height - height_px) / 2.0), round((width - width_px) / 2.0)
-    return image[top : top + height_px, left : left + width_px]
+    cut = np.ascontiguousarray(image[top : top + height_px, left : left + width_px])
+    return cut, geometry((width, height), (width, height), (-left, -top), (width_px, height_px))

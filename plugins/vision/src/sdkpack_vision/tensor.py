@@ -22,28 +22,32 @@ def lookup_tables(scale: float, mean: Sequence[float], std: Sequence[float]) -> 
 
 
 def to_tensor(
-    image: NDArray[np.uint8], tables: NDArray[np.float32], *, layout: str = "CHW", reverse: bool = False
+    image: NDArray[np.uint8],
+    tables: NDArray[np.float32],
+    *,
+    layout: str = "NCHW",
+    reverse: bool = False,
+    width_px: int = 0,
 ) -> NDArray[np.float32]:
-    """Looks every byte of uint8 HWC up in its channel's table: one pass, no intermediate float image.
+    """Looks every byte up in its channel's table: one pass, no intermediate float image.
 
     Args:
         image: uint8 HWC with as many channels as `tables`.
         tables: of `lookup_tables`, in the order of the result's channels.
-        layout: `CHW` or `HWC`.
+        layout: `NCHW` or `NHWC`.
         reverse: swap the channels' order (RGB to BGR).
+        width_px: pad with 0 at the right to this width, where it is larger.
+
+    Returns:
+        float32 with a leading axis of 1.
     """
     import cv2
 
-    if reverse:
-        image = image[:, :, ::-1]
     height, width, channels = image.shape
-    if layout == "HWC":
-        result = np.empty((height, width, channels), np.float32)
-        for channel in range(channels):
-            result[:, :, channel] = tables[channel][image[:, :, channel]]
-        return result
-    result = np.empty((channels, height, width), np.float32)
+    padded = max(width, width_px)
+    result = np.empty((1, channels, height, padded), np.float32)
+    result[:, :, :, width:] = 0
     for channel in range(channels):
-        plane = cv2.extractChannel(image, channel) if not reverse else np.ascontiguousarray(image[:, :, channel])
-        cv2.LUT(plane, tables[channel], dst=result[channel])
-    return result
+        plane = cv2.extractChannel(image, channels - 1 - channel if reverse else channel)
+        result[0, channel, :, :width] = cv2.LUT(plane, tables[channel])
+    return result if layout == "NCHW" else np.ascontiguousarray(result.transpose(0, 2, 3, 1))
