@@ -32,7 +32,7 @@ def command(console: Console, bundle: Path, **options: Any) -> None:
     Who could open the old file may have kept its content: this is no revocation.
     """
     from sdkpack.host.registry import Registry
-    from sdkpack.session.keys import identities
+    from sdkpack.session.keys import identities_of
     from sdkpack.session.publishing import recipients
 
     if not options["recipients"]:
@@ -40,7 +40,7 @@ def command(console: Console, bundle: Path, **options: Any) -> None:
     if options["grant"] and options["rekey"]:
         raise UsageError("--grant and --rekey do not go together: a grant is for the bundle as it is")
     registry = Registry.scan()
-    mine = identities(options["keys"], registry)
+    mine = identities_of(options["keys"], registry)
     theirs = recipients(options["recipients"], registry)
     if options["grant"]:
         target = _grant(bundle, mine, theirs, options)
