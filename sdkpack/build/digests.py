@@ -34,7 +34,9 @@ class FileStamp:
         """
         status = path.stat()
         if (status.st_size, status.st_ino, status.st_mtime_ns) != (self.size_bytes, self.inode, self.modified_ns):
-            raise FileError("the file changed while it was read", where=str(path), hint="pack again when it is complete")
+            raise FileError(
+                "the file changed while it was read", where=str(path), hint="pack again when it is complete"
+            )
 
 
 def canonical_json(value: Any) -> bytes:
@@ -71,8 +73,6 @@ def stamp_file(path: Path) -> FileStamp:
         if not stat.S_ISREG(before.st_mode):
             raise FileError("not a regular file", where=str(path))
         digest = PREFIX + hashlib.file_digest(file, "sha256").hexdigest()
-        stamp = FileStamp(
-            digest=digest, size_bytes=before.st_size, inode=before.st_ino, modified_ns=before.st_mtime_ns
-        )
+        stamp = FileStamp(digest=digest, size_bytes=before.st_size, inode=before.st_ino, modified_ns=before.st_mtime_ns)
     stamp.check_unchanged(path)
     return stamp

@@ -23,9 +23,7 @@ __all__ = ["seal_of", "signers_of"]
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9_.-]+):(.*)", re.DOTALL)
 
 
-def seal_of(
-    section: EncryptSection | None, *, folder: Path, registry: Registry, findings: Findings
-) -> Seal | None:
+def seal_of(section: EncryptSection | None, *, folder: Path, registry: Registry, findings: Findings) -> Seal | None:
     """How to encrypt, or None for a plain bundle. Keys that cannot be used are told to `findings`.
 
     Args:
@@ -117,8 +115,12 @@ def _of_kind(keys: Iterable[Any], kind: Any, reference: str, does: str) -> list[
     keys = tuple(keys)
     found = [key for key in keys if isinstance(key, kind)]
     if not found:
-        have = ", ".join(sorted({type(key).__name__ for key in keys if key is not None})) or "secret ones of other kinds"
-        raise KeyFileError(f"{reference} has no key that {does}, only {have}", hint="see what is in it: sdkpack keys show")
+        have = (
+            ", ".join(sorted({type(key).__name__ for key in keys if key is not None})) or "secret ones of other kinds"
+        )
+        raise KeyFileError(
+            f"{reference} has no key that {does}, only {have}", hint="see what is in it: sdkpack keys show"
+        )
     return found
 
 

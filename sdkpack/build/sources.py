@@ -65,7 +65,9 @@ class Sources:
                 "expected a file beside the recipe or package://PACKAGE/FILE",
                 hint="sdkpack downloads nothing: fetch the file first and put it beside the recipe",
             )
-        return SourceFile(reference=reference, path=_beneath([self.folder], reference, reference, "the recipe's folder"))
+        return SourceFile(
+            reference=reference, path=_beneath([self.folder], reference, reference, "the recipe's folder")
+        )
 
     def _in_package(self, reference: str) -> Path:
         package, slash, file = reference.removeprefix(PACKAGE_SCHEME).partition("/")

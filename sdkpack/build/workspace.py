@@ -89,10 +89,14 @@ class Workspaces:
         gate = self._gate(fcntl.LOCK_EX)
         try:
             self.clean_leftovers()
-            others = [lock for lock in self.folder.glob(f"*{_LOCK}") if self._own is None or lock != _lock_of(self._own)]
+            others = [
+                lock for lock in self.folder.glob(f"*{_LOCK}") if self._own is None or lock != _lock_of(self._own)
+            ]
             if others:
                 raise OutputError(
-                    "another sdkpack builds with this store", where=str(self.folder.parent), hint="wait until it is done"
+                    "another sdkpack builds with this store",
+                    where=str(self.folder.parent),
+                    hint="wait until it is done",
                 )
             yield
         finally:

@@ -225,7 +225,9 @@ class _Work:
 
     def _within(self, path: Path, context: BuildContext) -> Path:
         if not path.resolve().is_relative_to(context.work.resolve()):
-            raise PluginBrokenError(f"runtime {self.toolchain.name!r} returned a file outside of its work folder: {path}")
+            raise PluginBrokenError(
+                f"runtime {self.toolchain.name!r} returned a file outside of its work folder: {path}"
+            )
         return path
 
 
@@ -247,5 +249,3 @@ def _whole_model(store: Store, files: Mapping[str, StoredFile], folder: Path) ->
 
 def _entries(specs: tuple[TensorSpec, ...]) -> list[Any]:
     return [TensorEntry.of(spec).model_dump(mode="json", exclude_none=True) for spec in specs]
-
-

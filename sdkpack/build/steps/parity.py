@@ -40,7 +40,9 @@ class ParitySettings:
 
 def variant_inputs(result: StoredResult, model_inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
     """The model's inputs as the variant takes them: a target may fix sizes that the model leaves open."""
-    fixed = {entry.name: entry.spec() for part in reversed(result.data["parts"]) for entry in entries_of(part["inputs"])}
+    fixed = {
+        entry.name: entry.spec() for part in reversed(result.data["parts"]) for entry in entries_of(part["inputs"])
+    }
     return tuple(fixed.get(spec.name, spec) for spec in model_inputs)
 
 
