@@ -22,6 +22,7 @@ RANDOM_OPERATORS: Final = frozenset(
 """Operators whose outputs differ from one implementation to the next, also with a seed."""
 
 _MAX_WEIGHTS_BYTES: Final = 1 << 30
+_BATCH_NORM_WITH_MODE: Final = 14
 # What the reference raises where it lacks an operator, a type or a case, or meets a fault of its own.
 _FAILURES: Final = (
     ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, RuntimeError, TypeError,
@@ -100,10 +101,37 @@ class _Watch:
 def _evaluator(proto: Any, watch: _Watch) -> Any:
     from onnx.reference import ReferenceEvaluator
 
-    evaluator = ReferenceEvaluator(proto)
+    opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    mended = [_batch_normalization()] if 0 < opset < _BATCH_NORM_WITH_MODE else None
+    evaluator = ReferenceEvaluator(proto, new_ops=mended)
     watch.total = len(evaluator.rt_nodes_)
     evaluator.rt_nodes_ = [_Watched(node, watch) for node in evaluator.rt_nodes_]
     return evaluator
+
+
+def _batch_normalization() -> Any:
+    """BatchNormalization of the opsets before 14, as they define it: with one output, by the given mean and variance.
+
+    The reference of these opsets mixes the batch's own statistics in wherever the attribute `momentum` has a value, and
+    that has a default (seen in onnx 1.18 to 1.23).
+    """
+    import numpy as np
+    from onnx.reference.op_run import OpRun
+
+    class BatchNormalization(OpRun):
+        op_domain = ""
+
+        def _run(
+            self, x: Any, scale: Any, bias: Any, mean: Any, var: Any, epsilon: float | None = None, **_: Any
+        ) -> tuple[Any]:
+            if len(self.onnx_node.output) != 1:
+                raise NotImplementedError("BatchNormalization in training mode")
+            shape = (-1, *(1,) * (x.ndim - 2))
+            epsilon = 1e-5 if epsilon is None else epsilon  # the default of every opset
+            factor = scale.reshape(shape) / np.sqrt(var.reshape(shape) + epsilon)
+            return ((factor * (x - mean.reshape(shape)) + bias.reshape(shape)).astype(x.dtype),)
+
+    return BatchNormalization
 
 
 class _Watched:
