@@ -139,7 +139,7 @@ def test_close_is_idempotent_and_refuses_use_after(opened: Opener) -> None:
     session.close()
     assert fakes.OPENED[0].closed == 1
     for use in (lambda: session.run("net", x=X), lambda: session.model("net"), session.warm_up, session.load):
-        with pytest.raises(UsageError, match="session of net 1.0.0 is closed"):
+        with pytest.raises(UsageError, match=r"session of net 1\.0\.0 is closed"):
             use()
 
 
@@ -271,7 +271,7 @@ def test_a_pipeline_that_does_not_fit_together_is_refused_at_open(opened: Opener
 
 def test_an_operator_that_is_not_installed_is_named_at_open(publisher: Publisher) -> None:
     path = publisher.write(manifest().to_object(), files())
-    with pytest.raises(PluginMissingError, match="fake.times"):
+    with pytest.raises(PluginMissingError, match=r"fake\.times"):
         sdkpack.open(path, trust=publisher.public, keys=[publisher.key], plugins=[])
 
 
@@ -286,7 +286,7 @@ def test_loads_nothing_with_the_name_of_a_part_that_the_bundle_lacks(opened: Ope
     bad = part().model_copy(update={"files": {"weights": "models/net/none.bin"}})
     made = manifest({"net": entry(variant("cpu", bad))})
     path = publisher.write(made.to_object(), files())
-    with pytest.raises(SdkpackError, match="models/net/none.bin") as caught:
+    with pytest.raises(SdkpackError, match=r"models/net/none\.bin") as caught:
         sdkpack.open(path, trust=publisher.public, keys=[publisher.key], plugins=[FAKES])
     assert caught.value.exit_code == 4
 
