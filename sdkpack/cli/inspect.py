@@ -11,6 +11,7 @@ from sdkpack.cli.console import Console, size_text, table, verb_options
 
 if TYPE_CHECKING:
     from sdkpack.bundle.reader import BundleInfo, UntrustedBundle
+    from sdkpack.crypto.recipients import Identity
 
 __all__ = ["command"]
 
@@ -55,13 +56,13 @@ def _facts(info: BundleInfo) -> dict[str, Any]:
 def _contents(untrusted: UntrustedBundle, keys: tuple[str, ...]) -> dict[str, Any]:
     from sdkpack.bundle.trust import TrustPolicy
 
-    identities = []
+    opening: tuple[Identity, ...] = ()
     if keys:
         from sdkpack.host.registry import Registry
         from sdkpack.session.keys import identities_of
 
-        identities = list(identities_of(keys, Registry.scan))
-    verified = untrusted.verify(policy=TrustPolicy(allow_unsigned=True), identities=identities, check_blobs=False)
+        opening = identities_of(keys, Registry.scan())
+    verified = untrusted.verify(policy=TrustPolicy(allow_unsigned=True), identities=opening, check_blobs=False)
     files = [
         {"path": path, "size_bytes": file.size_bytes, "media_type": file.media_type, "sha256": file.sha256.hex()}
         for path, file in verified.files.items()
