@@ -28,8 +28,8 @@ MAX_ARRAYS: Final = 4096
 
 _MAGIC: Final = b"\x93NUMPY"
 _MAX_HEADER_BYTES: Final = 4096
-# The one form that numpy writes. numpy.lib.format reads any Python literal here, and fails on hostile ones with whatever
-# its parser and tokenizer raise.
+# The one form that numpy writes. numpy.lib.format reads any Python literal here, and fails on hostile ones with
+# whatever its parser and tokenizer raise.
 _HEADER: Final = re.compile(
     r"\{'descr': '(?P<descr>[<>|=]?[A-Za-z][0-9]{0,9})', 'fortran_order': (?P<fortran>True|False), "
     r"'shape': \((?P<shape>(?:[0-9]{1,18}(?:, [0-9]{1,18}){0,63},?)?)\), \}"
