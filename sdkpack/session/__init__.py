@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sdkpack.session.blobs import BundleBlob, FileBlob
     from sdkpack.session.choice import Choice, Preference, Refusal, choose_variant, this_platform
     from sdkpack.session.golden import GoldenOutput, GoldenResult, replay
-    from sdkpack.session.keys import identities, load_keys, trust_policy
+    from sdkpack.session.keys import identities_of, load_keys, trust_policy
     from sdkpack.session.models import LoadedModel, Resources, open_variant
     from sdkpack.session.opening import open_session, read_manifest, registry_for, verify_bundle
     from sdkpack.session.session import Options, Session
@@ -31,7 +31,7 @@ _HOME = {
     "Resources": "models",
     "Session": "session",
     "choose_variant": "choice",
-    "identities": "keys",
+    "identities_of": "keys",
     "input_from_file": "values",
     "json_value": "values",
     "load_keys": "keys",
@@ -58,7 +58,7 @@ __all__ = [
     "Resources",
     "Session",
     "choose_variant",
-    "identities",
+    "identities_of",
     "input_from_file",
     "json_value",
     "load_keys",

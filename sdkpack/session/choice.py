@@ -84,8 +84,8 @@ def choose_variant(
 ) -> Choice:
     """Picks the variant that fits best, without loading any.
 
-    Order: the user's preferred targets, then variants made for a device before portable ones, then the runner's verdict,
-    then the order of the manifest.
+    Order: the user's preferred targets, then variants made for a device before portable ones, then the runner's
+    verdict, then the order of the manifest.
 
     Raises:
         NoFittingVariantError: none fits; `problems` names the unmet need of each.

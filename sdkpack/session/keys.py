@@ -1,7 +1,7 @@
 """Key references: where a key is, never the key itself.
 
-`PATH` and `file:PATH` are key files, `env:NAME` a variable with a key file's text; other schemes belong to key providers
-of plugins. Public keys may be given as text, secret ones may not: what stands in a call ends in a log or a process list.
+`PATH` and `file:PATH` are key files, `env:NAME` a variable with a key file's text; other schemes belong to plugins.
+Public keys may be given as text, secret ones may not: what stands in a call ends in a log or a process list.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from sdkpack.crypto.recipients import Identity
     from sdkpack.plugin import KeyProvider
 
-__all__ = ["KeyReference", "identities", "load_keys", "trust_policy"]
+__all__ = ["KeyReference", "Plugins", "identities_of", "load_keys", "trust_policy"]
 
 KeyReference = str | os.PathLike[str]
+Plugins = Registry | Callable[[], Registry]
 
 # Two letters at least: one is a Windows drive.
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9_.-]+):(.*)", re.DOTALL)
@@ -34,7 +36,7 @@ _SECRET: Final = "sdkpack-secret-"
 _MAX_TRUST_BYTES: Final = 1 << 20
 
 
-def load_keys(reference: KeyReference, registry: Registry) -> tuple[Key, ...]:
+def load_keys(reference: KeyReference, registry: Plugins) -> tuple[Key, ...]:
     """The keys that a reference names.
 
     Raises:
@@ -44,18 +46,19 @@ def load_keys(reference: KeyReference, registry: Registry) -> tuple[Key, ...]:
     """
     from sdkpack.crypto.keyfile import parse_keys
 
-    scheme, rest = _parted(reference)
-    provider = _provider(scheme, registry)
+    scheme, rest = parted(reference)
+    provider = provider_of(scheme, registry)
     if "load" not in provider.capabilities:
         raise UsageError(f"keys of {scheme!r} do not leave their place, and cannot be loaded")
     return parse_keys(provider.instance.load(rest), where=f"{scheme}:{rest}")
 
 
-def identities(references: Iterable[KeyReference | Identity], registry: Registry) -> tuple[Identity, ...]:
+def identities_of(references: Iterable[KeyReference | Identity], registry: Plugins) -> tuple[Identity, ...]:
     """What opens encrypted bundles, for `UntrustedBundle.verify`.
 
     Args:
         references: to secret keys; objects that can unwrap are taken as they are.
+        registry: the plugins, or what finds them, which is called where a reference needs them.
 
     Raises:
         KeyFileError: a reference names no key that opens bundles.
@@ -71,7 +74,7 @@ def identities(references: Iterable[KeyReference | Identity], registry: Registry
 
 def trust_policy(
     trust: Trust | TrustPolicy | KeyReference | Sequence[KeyReference] | None,
-    registry: Registry,
+    registry: Plugins,
     *,
     allow_unsigned: bool = False,
 ) -> tuple[TrustPolicy, Trust | None]:
@@ -102,18 +105,28 @@ def trust_policy(
     return TrustPolicy(keys=_distinct(keys), allow_unsigned=allow_unsigned), None
 
 
-class _Provider:
-    def __init__(self, name: str, capabilities: tuple[str, ...], instance: KeyProvider) -> None:
-        self.name, self.capabilities, self.instance = name, capabilities, instance
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A key provider, ready."""
+
+    name: str
+    capabilities: tuple[str, ...]
+    instance: KeyProvider
 
 
-def _provider(scheme: str, registry: Registry) -> _Provider:
-    registered = registry.key_provider(scheme)
-    instance: KeyProvider = load_class(registered, registered.info.load)()
-    return _Provider(registered.info.name, registered.info.capabilities, instance)
+def provider_of(scheme: str, registry: Plugins) -> Provider:
+    """The provider of a scheme."""
+    plugins = registry if isinstance(registry, Registry) else registry()
+    registered = plugins.key_provider(scheme)
+    return Provider(registered.info.name, registered.info.capabilities, load_class(registered, registered.info.load)())
 
 
-def _parted(reference: KeyReference) -> tuple[str, str]:
+def has_scheme(reference: str) -> bool:
+    """Whether a key provider is named, rather than a path."""
+    return _SCHEME.fullmatch(reference) is not None
+
+
+def parted(reference: KeyReference) -> tuple[str, str]:
     """Scheme and the rest; a path where there is no scheme."""
     text = os.fspath(reference)
     if text.lstrip().startswith(_SECRET):
@@ -126,11 +139,11 @@ def _parted(reference: KeyReference) -> tuple[str, str]:
     return (match[1], match[2]) if match else ("file", text)
 
 
-def _identities_of(reference: KeyReference, registry: Registry) -> list[Identity]:
+def _identities_of(reference: KeyReference, registry: Plugins) -> list[Identity]:
     from sdkpack.crypto.recipients import HpkeIdentity, Kek, PluginIdentity
 
-    scheme, rest = _parted(reference)
-    provider = _provider(scheme, registry)
+    scheme, rest = parted(reference)
+    provider = provider_of(scheme, registry)
     if "load" not in provider.capabilities:
         return [PluginIdentity(provider.name, _unwrap(provider.instance, rest))]
     keys = load_keys(reference, registry)
@@ -163,7 +176,7 @@ def _trust_file(path: Path) -> Trust:
         raise FileError(f"trust file {path} is not UTF-8 text") from error
 
 
-def _entry_keys(entry: Any, folder: Path, registry: Registry) -> list[TrustedKey]:
+def _entry_keys(entry: Any, folder: Path, registry: Plugins) -> list[TrustedKey]:
     import dataclasses
 
     text = entry.key
@@ -181,7 +194,7 @@ def _moment(day: date | None, clock: time) -> datetime | None:
     return None if day is None else datetime.combine(day, clock, UTC)
 
 
-def _trusted(reference: KeyReference, registry: Registry) -> list[TrustedKey]:
+def _trusted(reference: KeyReference, registry: Plugins) -> list[TrustedKey]:
     from sdkpack.bundle import TrustedKey
     from sdkpack.crypto.keyfile import parse_keys, public_part
     from sdkpack.crypto.signature import VerifyingKey
@@ -193,9 +206,7 @@ def _trusted(reference: KeyReference, registry: Registry) -> list[TrustedKey]:
     public = [part for key in keys if isinstance(part := public_part(key), VerifyingKey)]
     if not public:
         kinds = ", ".join(sorted({type(key).__name__ for key in keys}))
-        raise KeyFileError(
-            f"{where} has no key that signs bundles, only {kinds}", hint="give the publisher's public key"
-        )
+        raise KeyFileError(f"{where} has no signing key, only {kinds}", hint="give the publisher's public key")
     return [TrustedKey(key=key) for key in public]
 
 

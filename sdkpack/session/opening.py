@@ -12,7 +12,7 @@ from sdkpack.documents.trust import Trust
 from sdkpack.errors import DocumentError, FormatVersionError, IndexDataError, TrustError, UsageError
 from sdkpack.host.registry import Registry
 from sdkpack.session.choice import Preference
-from sdkpack.session.keys import KeyReference, identities, trust_policy
+from sdkpack.session.keys import KeyReference, identities_of, trust_policy
 from sdkpack.session.session import Options, Session
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def verify_bundle(
     from sdkpack.bundle import open_bundle
 
     policy, document = trust_policy(trust, registry, allow_unsigned=allow_unsigned)
-    secrets = identities(keys or (), registry)
+    secrets = identities_of(keys or (), registry)
     file: Any = os.fspath(source) if isinstance(source, os.PathLike) else source
     untrusted = open_bundle(file)
     try:

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -46,7 +46,7 @@ class Options:
         device: for the runners, where there are several of a kind.
     """
 
-    preference: Preference = Preference()
+    preference: Preference = field(default_factory=Preference)
     threads: int | None = None
     instances: int = 1
     memory_limit_bytes: int | None = None
@@ -55,15 +55,15 @@ class Options:
     def __post_init__(self) -> None:
         for name, value in (("threads", self.threads), ("instances", self.instances),
                             ("memory_limit_bytes", self.memory_limit_bytes)):  # fmt: skip
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and value < 1:
                 raise UsageError(f"{name} is {value!r}, expected a whole number from 1 on")
 
 
 class Session:
     """Runs the pipelines and models of a bundle. Thread-safe; a context manager; made by `sdkpack.open`.
 
-    Models are opened at their first use, or all by `warm_up`. A session cannot be used in a fork of its process: threads
-    and devices do not survive one.
+    Models are opened at their first use, or before by `load` and `warm_up`. A session cannot be used in a fork of its
+    process: threads and devices do not survive one.
     """
 
     def __init__(

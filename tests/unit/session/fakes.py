@@ -46,7 +46,7 @@ class FakeSession:
                 total = total.astype(np.float64)
             case "shape":
                 total = total[:, :1]
-        return {name: total for name in names}
+        return dict.fromkeys(names, total)
 
     def close(self) -> None:
         self.threads.append(threading.get_ident())

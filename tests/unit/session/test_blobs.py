@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -77,8 +76,8 @@ def test_path_is_sealed_keeps_the_suffix_and_ends_with_the_blob() -> None:
 def test_path_lies_in_memory_and_only_a_link_in_the_folder() -> None:
     one = blob(name="models/net/graph.onnx")
     path = one.path()
-    assert path.is_symlink() and os.readlink(path).startswith("/proc/self/fd/")
-    assert os.readlink(os.readlink(path)).startswith("/memfd:")
+    assert path.is_symlink() and str(path.readlink()).startswith("/proc/self/fd/")
+    assert str(path.readlink().readlink()).startswith("/memfd:")
     assert path.parent.stat().st_mode & 0o777 == 0o700
     one.close()
 

@@ -46,7 +46,7 @@ def test_only_refuses_other_targets() -> None:
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        (variant("t", platforms=("windows/*", "linux/aarch64")), "made for windows/*, linux/aarch64, this is linux/x86_64"),
+        (variant("t", platforms=("macos/*", "linux/aarch64")), "made for macos/*, linux/aarch64, this is linux/x86_64"),
         (variant("t", part("fake.none")), "no plugin in use has a runtime 'fake.none'"),
         (variant("t", part("fake.compiler")), "runtime 'fake.compiler' has no runner"),
         (variant("t", part("fake.windows")), "runtime 'fake.windows' works on windows/*, this is linux/x86_64"),

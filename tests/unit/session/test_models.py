@@ -25,9 +25,9 @@ def opened() -> Iterator[list[fakes.FakeSession]]:
     fakes.OPENED.clear()
 
 
-def load(*parts: Any, resources: Resources = Resources(), **more: Any) -> LoadedModel:
+def load(*parts: Any, resources: Resources | None = None, **more: Any) -> LoadedModel:
     one = variant("cpu", *parts)
-    return open_variant(entry(one), one, _no_blobs, registry(), name="net", resources=resources, **more)
+    return open_variant(entry(one), one, _no_blobs, registry(), name="net", resources=resources or Resources(), **more)
 
 
 def _no_blobs(path: str) -> Any:
@@ -98,7 +98,7 @@ def test_whatever_a_runtime_raises_becomes_a_run_error_with_its_name() -> None:
     model.close()
     with pytest.raises(RunError, match="could not be opened: ValueError: no such kernel"):
         load(part(refuse=True))
-    with pytest.raises(RunError, match="^the file is of a newer version$"):
+    with pytest.raises(RunError, match="the file is of a newer version"):
         load(part(refuse_kindly=True))
     with pytest.raises(PluginMissingError):
         load(part("fake.none"))
