@@ -19,15 +19,18 @@ _PUBLIC: Final = "sdkpack-public-"
 
 
 class _LoadOnly:
-    """Keys that are handed out, not used in place."""
+    """Keys that are handed out, not used in place; the capability words say so, and the core asks for nothing else."""
 
-    def wrap(self, reference: str, content_key: bytes, bundle_id: bytes) -> tuple[bytes, bytes]:
+    def wrap(self, reference: str, content_key: bytes, context: bytes) -> bytes:
         raise UsageError(f"key {reference!r} is read, it wraps nothing in place")
 
-    def unwrap(self, reference: str, wrapped: bytes, bundle_id: bytes) -> bytes:
+    def unwrap(self, reference: str, wrapped: bytes, context: bytes) -> bytes:
         raise UsageError(f"key {reference!r} is read, it unwraps nothing in place")
 
-    def sign(self, reference: str, message: bytes) -> tuple[str, bytes, bytes]:
+    def public_key(self, reference: str) -> tuple[str, bytes]:
+        raise UsageError(f"key {reference!r} is read, it signs nothing in place")
+
+    def sign(self, reference: str, message: bytes) -> bytes:
         raise UsageError(f"key {reference!r} is read, it signs nothing in place")
 
 

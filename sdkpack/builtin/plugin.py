@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from sdkpack.builtin.operators.rows import operator_rows
 from sdkpack.builtin.wheel.params import WheelParams
-from sdkpack.plugin import ExporterInfo, KeyProviderInfo, hookimpl
+from sdkpack.plugin import ExporterInfo, KeyProviderInfo, OperatorInfo, hookimpl
 
 SDKPACK_API: Final = (1, 0)
 
@@ -41,3 +42,8 @@ def sdkpack_key_providers() -> list[KeyProviderInfo]:
             schemes=("env",),
         ),
     ]
+
+
+@hookimpl
+def sdkpack_operators() -> list[OperatorInfo]:
+    return operator_rows()

@@ -32,14 +32,15 @@ def command(console: Console, bundle: Path, **options: Any) -> None:
     Who could open the old file may have kept its content: this is no revocation.
     """
     from sdkpack.host.registry import Registry
-    from sdkpack.session.keys import identities, recipients
+    from sdkpack.session.keys import identities_of
+    from sdkpack.session.publishing import recipients
 
     if not options["recipients"]:
         raise UsageError("nobody could open the result", hint="give --to CUSTOMER.pub")
     if options["grant"] and options["rekey"]:
         raise UsageError("--grant and --rekey do not go together: a grant is for the bundle as it is")
     registry = Registry.scan()
-    mine = identities(options["keys"], registry)
+    mine = identities_of(options["keys"], registry)
     theirs = recipients(options["recipients"], registry)
     if options["grant"]:
         target = _grant(bundle, mine, theirs, options)
@@ -65,7 +66,7 @@ def _rekey(bundle: Path, mine: Any, theirs: Any, options: dict[str, Any]) -> Pat
     from sdkpack.bundle.reader import open_bundle
     from sdkpack.bundle.rewrap import rekey
     from sdkpack.host.registry import Registry
-    from sdkpack.session.keys import signers
+    from sdkpack.session.publishing import signers
 
     target: Path = options["output"] or bundle
     registry = Registry.scan()

@@ -60,7 +60,7 @@ def _sign(
     from sdkpack.bundle.sign import counter_sign
     from sdkpack.bundle.sign import detached as detached_signatures
     from sdkpack.host.registry import Registry
-    from sdkpack.session.keys import signers
+    from sdkpack.session.publishing import signers
 
     made = signers(keys, Registry.scan())
     with open_bundle(bundle) as untrusted:

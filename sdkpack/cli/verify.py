@@ -45,9 +45,9 @@ def command(
         closed = untrusted.info.encrypted and not keys
     if closed and replay:
         raise UsageError("a replay needs the models, and the bundle is encrypted", hint="give --key REFERENCE")
-    if closed or signature is not None:
+    if closed:
         facts = _public(bundle, trust, allow_unsigned, signature)
-    if not closed:
+    else:
         facts = _contents(console, bundle, trust, allow_unsigned, keys, replay=replay, signature=signature)
     console.result(_page(bundle, facts), facts)
     if closed:

@@ -46,8 +46,8 @@ def load_keys(reference: KeyReference, registry: Plugins) -> tuple[Key, ...]:
     """
     from sdkpack.crypto.keyfile import parse_keys
 
-    scheme, rest = _parted(reference)
-    provider = _provider(scheme, registry)
+    scheme, rest = parted(reference)
+    provider = provider_of(scheme, registry)
     if "load" not in provider.capabilities:
         raise UsageError(f"keys of {scheme!r} do not leave their place, and cannot be loaded")
     return parse_keys(provider.instance.load(rest), where=f"{scheme}:{rest}")
@@ -106,19 +106,27 @@ def trust_policy(
 
 
 @dataclass(frozen=True, slots=True)
-class _Provider:
+class Provider:
+    """A key provider, ready."""
+
     name: str
     capabilities: tuple[str, ...]
     instance: KeyProvider
 
 
-def _provider(scheme: str, registry: Plugins) -> _Provider:
+def provider_of(scheme: str, registry: Plugins) -> Provider:
+    """The provider of a scheme."""
     plugins = registry if isinstance(registry, Registry) else registry()
     registered = plugins.key_provider(scheme)
-    return _Provider(registered.info.name, registered.info.capabilities, load_class(registered, registered.info.load)())
+    return Provider(registered.info.name, registered.info.capabilities, load_class(registered, registered.info.load)())
 
 
-def _parted(reference: KeyReference) -> tuple[str, str]:
+def has_scheme(reference: str) -> bool:
+    """Whether a key provider is named, rather than a path."""
+    return _SCHEME.fullmatch(reference) is not None
+
+
+def parted(reference: KeyReference) -> tuple[str, str]:
     """Scheme and the rest; a path where there is no scheme."""
     text = os.fspath(reference)
     if text.lstrip().startswith(_SECRET):
@@ -134,8 +142,8 @@ def _parted(reference: KeyReference) -> tuple[str, str]:
 def _identities_of(reference: KeyReference, registry: Plugins) -> list[Identity]:
     from sdkpack.crypto.recipients import HpkeIdentity, Kek, PluginIdentity
 
-    scheme, rest = _parted(reference)
-    provider = _provider(scheme, registry)
+    scheme, rest = parted(reference)
+    provider = provider_of(scheme, registry)
     if "load" not in provider.capabilities:
         return [PluginIdentity(provider.name, _unwrap(provider.instance, rest))]
     keys = load_keys(reference, registry)

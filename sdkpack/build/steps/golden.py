@@ -20,7 +20,7 @@ from sdkpack.types import ValueType
 if TYPE_CHECKING:
     from sdkpack.build.digests import FileStamp
     from sdkpack.build.sources import SourceFile
-    from sdkpack.pipeline.run import CheckedPipeline
+    from sdkpack.pipeline import CheckedPipeline
 
 __all__ = ["JSON_MEDIA_TYPE", "NPZ_MEDIA_TYPE", "SampleFile", "golden_step", "pipeline_golden_step", "recorded"]
 
