@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from sdkpack.build.steps.reference_operators import corrected_operators
 from sdkpack.build.store import Store, StoredFile
 from sdkpack.model.join import join_inline
 from sdkpack.model.table import read_table
@@ -22,7 +23,6 @@ RANDOM_OPERATORS: Final = frozenset(
 """Operators whose outputs differ from one implementation to the next, also with a seed."""
 
 _MAX_WEIGHTS_BYTES: Final = 1 << 30
-_BATCH_NORM_WITH_MODE: Final = 14
 # What the reference raises where it lacks an operator, a type or a case, or meets a fault of its own.
 _FAILURES: Final = (
     ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, RuntimeError, TypeError,
@@ -101,37 +101,11 @@ class _Watch:
 def _evaluator(proto: Any, watch: _Watch) -> Any:
     from onnx.reference import ReferenceEvaluator
 
-    opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0)
-    mended = [_batch_normalization()] if 0 < opset < _BATCH_NORM_WITH_MODE else None
-    evaluator = ReferenceEvaluator(proto, new_ops=mended)
+    opset = next((entry.version for entry in proto.opset_import if not entry.domain), 0)
+    evaluator = ReferenceEvaluator(proto, new_ops=corrected_operators(opset))
     watch.total = len(evaluator.rt_nodes_)
     evaluator.rt_nodes_ = [_Watched(node, watch) for node in evaluator.rt_nodes_]
     return evaluator
-
-
-def _batch_normalization() -> Any:
-    """BatchNormalization of the opsets before 14, as they define it: with one output, by the given mean and variance.
-
-    The reference of these opsets mixes the batch's own statistics in wherever the attribute `momentum` has a value, and
-    that has a default (seen in onnx 1.18 to 1.23).
-    """
-    import numpy as np
-    from onnx.reference.op_run import OpRun
-
-    class BatchNormalization(OpRun):
-        op_domain = ""
-
-        def _run(
-            self, x: Any, scale: Any, bias: Any, mean: Any, var: Any, epsilon: float | None = None, **_: Any
-        ) -> tuple[Any]:
-            if len(self.onnx_node.output) != 1:
-                raise NotImplementedError("BatchNormalization in training mode")
-            shape = (-1, *(1,) * (x.ndim - 2))
-            epsilon = 1e-5 if epsilon is None else epsilon  # the default of every opset
-            factor = scale.reshape(shape) / np.sqrt(var.reshape(shape) + epsilon)
-            return ((factor * (x - mean.reshape(shape)) + bias.reshape(shape)).astype(x.dtype),)
-
-    return BatchNormalization
 
 
 class _Watched:
@@ -143,6 +117,10 @@ class _Watched:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._node, name)
+
+    @property
+    def __class__(self) -> Any:  # the evaluator asks some nodes for their class
+        return self._node.__class__
 
     def run(self, *args: Any, **options: Any) -> Any:
         self._watch.node()
