@@ -93,7 +93,7 @@ def build(
     registry: Registry,
     runner: StepRunner,
     package_paths: Sequence[Path] = (),
-    parity: ParitySettings = ParitySettings(),
+    parity: ParitySettings | None = None,
 ) -> Built:
     """Carries a recipe out up to the point where a bundle is written.
 
@@ -117,7 +117,7 @@ def pack(
     cancel: threading.Event | None = None,
     overwrite: bool = False,
     sealed: bool = True,
-    parity: ParitySettings = ParitySettings(),
+    parity: ParitySettings | None = None,
     files: FileSystem | None = None,
 ) -> PackResult:
     """Packs the recipe at `recipe`.

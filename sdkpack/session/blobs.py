@@ -82,6 +82,11 @@ class LoadableBlob:
                 self._memory = view
             return self._memory
 
+    def release(self) -> None:
+        """Forgets the memory, which is freed with the last pointer to it; `memory` loads it anew."""
+        with self._lock:
+            self._memory = None
+
     def file_range(self) -> tuple[Path, int, int] | None:
         """Where the content lies in plain form on a disk: file, offset and length in bytes."""
         return None
@@ -93,6 +98,11 @@ class LoadableBlob:
             if self._file is None:
                 self._file = _MemoryFile(self._name, self._size_bytes, self._fill_from_memory_or_source)
             return self._file.path
+
+    def release(self) -> None:
+        """Frees the memory, for a runtime that has copied what it needs; another `memory` call loads it again."""
+        with self._lock:
+            self._memory = None
 
     def close(self) -> None:
         """Frees memory and memory file; may be called twice.
