@@ -126,7 +126,7 @@ class Registry:
             )
         if found:
             return found[0]
-        raise PluginMissingError(f"no plugin in use has a {kind} {name!r}", hint=self._hint_for(name, have))
+        raise PluginMissingError(f"no plugin in use has the {kind} {name!r}", hint=self._hint_for(name, have))
 
     def _hint_for(self, name: str, have: Sequence[Registered[InfoT]]) -> str:
         import difflib
