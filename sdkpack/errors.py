@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "BundleError",
+    "DeadlineError",
     "DirectoryError",
     "DocumentError",
     "DocumentVersionError",
@@ -308,6 +309,12 @@ class NoFittingVariantError(SdkpackError):
     """No variant of a model fits this machine; `problems` names the unmet need of each."""
 
     code = "E703"
+
+
+class DeadlineError(RunError):
+    """A run was stopped because its deadline passed."""
+
+    code = "E704"
 
 
 # E9xx -------------------------------------------------------------------------------------------------------------
