@@ -11,9 +11,9 @@ CORE = Path(__file__).parent.parent.parent / "sdkpack"
 
 # ONNX itself, the interchange format, is not among them.
 WORDS = (
-    "torch", "pytorch", "tensorflow", "tflite", "litert", "keras", "caffe", "paddle", "mxnet", "darknet", "jax", "sklearn",
-    "openvino", "tensorrt", "cuda", "cudnn", "rocm", "coreml", "ncnn", "mnn", "rknn", "hailo", "qnn", "snpe", "tvm",
-    "onnxruntime", "ort", "opencv", "cv2", "nvidia", "intel", "qualcomm", "rockchip", "jetson",
+    "torch", "pytorch", "tensorflow", "tflite", "litert", "keras", "caffe", "paddle", "mxnet", "darknet", "jax",
+    "sklearn", "openvino", "tensorrt", "cuda", "cudnn", "rocm", "coreml", "ncnn", "mnn", "rknn", "hailo", "qnn", "snpe",
+    "tvm", "onnxruntime", "ort", "opencv", "cv2", "nvidia", "intel", "qualcomm", "rockchip", "jetson",
 )  # fmt: skip
 # As a word of its own or of a snake_case name: `ort` is not in `export`, `cuda` is in `cuda_device`.
 NAMED = re.compile(rf"(?<![a-z])({'|'.join(WORDS)})(?![a-z])", re.IGNORECASE)

@@ -278,8 +278,8 @@ def test_what_is_not_there_is_told_with_the_next_step(site: Site, call: str, sai
 
 def test_a_missing_name_points_at_the_plugins_that_did_not_load(site: Site) -> None:
     site.add("bad", "import no_such_module_anywhere")
-    said = site.run(LOOKUPS.format(call="r.runtime('bad.runtime')")).stdout
-    assert "plugin 'bad' did not load, see: sdkpack doctor" in said
+    said = site.run(LOOKUPS.format(call="r.operator('good.doubel')")).stdout
+    assert "did you mean 'good.double'? plugin 'bad' did not load, see: sdkpack doctor" in said
 
 
 def test_named_modules_need_no_scan(site: Site) -> None:
