@@ -126,7 +126,8 @@ class Registry:
             )
         if found:
             return found[0]
-        raise PluginMissingError(f"no plugin in use has the {kind} {name!r}", hint=self._hint_for(name, have))
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise PluginMissingError(f"no plugin in use has {article} {kind} {name!r}", hint=self._hint_for(name, have))
 
     def _hint_for(self, name: str, have: Sequence[Registered[InfoT]]) -> str:
         import difflib

@@ -116,10 +116,10 @@ def test_one_wrong_thing(old: str, new: str, told: str) -> None:
 def test_names_that_would_clash_are_refused() -> None:
     text = pipeline('{ model = "net" }').replace("pipelines.p]", "pipelines.net]")
     assert findings(text) == ["pipelines.net: a model has this name too (rename one of them)"]
-    for name in ("params", "trace", "deadline_s", "_"):
+    for name in ("params", "trace", "deadline_s", "until", "_"):
         found = findings(pipeline('{ model = "net" }').replace("inputs.image", f"inputs.{name}"))
         assert found == [
-            f"pipelines.p.inputs.{name}: this name is taken, expected none of deadline_s, params, trace, _"
+            f"pipelines.p.inputs.{name}: this name is taken, expected none of deadline_s, params, trace, until, _"
         ]
 
 

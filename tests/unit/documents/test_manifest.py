@@ -90,7 +90,7 @@ def test_every_file_that_it_names() -> None:
         ),
         (
             lambda m: m["pipelines"]["read"]["inputs"].update(trace="any"),
-            "pipelines.read.inputs.trace: this name is taken, expected none of deadline_s, params, trace, _",
+            "pipelines.read.inputs.trace: this name is taken, expected none of deadline_s, params, trace, until, _",
         ),
         (
             lambda m: net(m)["inputs"][0].update(dtype="float23"),

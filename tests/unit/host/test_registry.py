@@ -262,7 +262,7 @@ except SdkpackError as error:
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        ("r.operator('good.duble')", "E502 5 no plugin in use has the operator 'good.duble' | did you mean 'good.double'?"),
+        ("r.operator('good.duble')", "E502 5 no plugin in use has an operator 'good.duble' | did you mean 'good.double'?"),
         ("r.operator('good.double', 3)", "E502 5 operator good.double/3 is not installed, only good.double/1 |"),
         ("r.runtime('zzz')", "| see what is installed: sdkpack plugins list"),
         ("load_class(r.operator('good.double'), 'good_work:Double')", "E503 5 plugin 'good': 'good.double' cannot be loaded"),
