@@ -84,7 +84,8 @@ def completed(
         else:
             findings.add(f"{path}.{field.name}", "missing", expected=_type_name(hints[field.name]))
             continue
-        complete[field.name] = adapter.dump_python(value, mode="json")
+        if value is not None:  # None is an absent key, as in every document
+            complete[field.name] = adapter.dump_python(value, mode="json", exclude_none=True)
     return complete
 
 
