@@ -175,6 +175,7 @@ class _Checker:
                 operator = try_out(source, specs, self._findings, place, self._places.pipeline("params"))
         elif step.params:
             self._findings.add(self._places.step(index, "params"), "a model takes no parameters")
+        self._walk.missing(index, step, node)
         self._walk.step(index, step, node, operator)
         return BoundStep(number=index + 1, step=step, node=node, source=source)
 

@@ -146,7 +146,8 @@ class _Normalizer:
         schema = ParamSchema(node.operator.info)
         given = dict(section.params)
         kept = {name for name, value in given.items() if references(value)}
-        self._known_params(references(given), place)
+        for name, value in given.items():
+            self._known_params(references(value), f"{place}.{name}")
         for name, marker in schema.assets.items():
             value = given.get(name)
             if isinstance(value, str) and not reference(value):
@@ -192,6 +193,8 @@ class _Normalizer:
         for wire, step in zip(wires, steps, strict=True):
             node = nodes[wire.index]
             if step is not None and node is not None:
+                if wire.complete:
+                    walk.missing(wire.index, step, node)
                 walk.step(wire.index, step, node, self._operator(wire.index, step, node))
         return walk
 

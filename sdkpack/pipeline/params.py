@@ -65,7 +65,7 @@ def completed(
     # An unknown name is reported with its near match when the operator is made.
     if kind is None:
         return dict(given)
-    hints = typing.get_type_hints(kind, include_extras=True)
+    hints, plain = typing.get_type_hints(kind, include_extras=True), typing.get_type_hints(kind)
     complete = {name: value for name, value in given.items() if name in kept or name not in schema.names}
     for field in dataclasses.fields(kind):
         if field.name in complete:
@@ -82,7 +82,7 @@ def completed(
         elif field.default_factory is not dataclasses.MISSING:
             value = field.default_factory()
         else:
-            findings.add(f"{path}.{field.name}", "missing", expected=_type_name(hints[field.name]))
+            findings.add(f"{path}.{field.name}", "missing", expected=_type_name(plain[field.name]))
             continue
         complete[field.name] = adapter.dump_python(value, mode="json")
     return complete
@@ -124,13 +124,20 @@ def _not_allowed(spec: ParamSpec, value: Any) -> str:
             return "" if value in spec.choices else f"one of {', '.join(spec.choices)}"
         return "" if isinstance(value, str) else "a text"
     whole = not any(isinstance(number, float) for number in (spec.default, spec.min, spec.max))
-    fitting = isinstance(value, int) if whole else isinstance(value, int | float) and math.isfinite(value)
+    fitting = isinstance(value, int) or (not whole and isinstance(value, float) and math.isfinite(value))
     low = -math.inf if spec.min is None else spec.min
     high = math.inf if spec.max is None else spec.max
     if fitting and not isinstance(value, bool) and low <= value <= high:
         return ""
-    kind = "a whole number" if whole else "a number"
-    return kind if (spec.min, spec.max) == (None, None) else f"{kind} from {low} to {high}"
+    return " ".join(
+        part
+        for part in (
+            "a whole number" if whole else "a number",
+            "" if spec.min is None else f"from {spec.min}",
+            "" if spec.max is None else f"to {spec.max}",
+        )
+        if part
+    )
 
 
 def _type_name(hint: Any) -> str:
