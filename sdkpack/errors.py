@@ -15,6 +15,7 @@ __all__ = [
     "DeadlineError",
     "DirectoryError",
     "DocumentError",
+    "DocumentVersionError",
     "EnvelopeError",
     "ExternalDataError",
     "FileError",
@@ -38,6 +39,7 @@ __all__ = [
     "PluginBrokenError",
     "PluginError",
     "PluginMissingError",
+    "Problem",
     "PrologueError",
     "RunError",
     "SdkpackError",
@@ -128,6 +130,12 @@ class PipelineError(DocumentError):
     """A pipeline is wired wrongly: unknown value, type or shape mismatch, cycle, unused output."""
 
     code = "E103"
+
+
+class DocumentVersionError(DocumentError):
+    """A recipe, plan, trust file or report was written for a newer sdkpack than this one."""
+
+    code = "E104"
 
 
 # E2xx: files ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Operators that need nothing but NumPy: scores, text, lists, boxes."""

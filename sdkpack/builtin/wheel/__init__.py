@@ -1,0 +1,1 @@
+"""The wheel exporter: a bundle as a product-named, reproducible Python package."""

@@ -1,0 +1,1 @@
+"""Modules that the exporter copies into every release as they are."""

@@ -1,0 +1,129 @@
+"""`sdkpack doctor`: checks an installation; works with every plugin broken."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from sdkpack.cli.console import Console, size_text, table, verb_options
+
+__all__ = ["command"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing looked at."""
+
+    what: str
+    ok: bool
+    told: str
+    mend: str = ""
+
+
+@click.command("doctor")
+@verb_options
+def command(console: Console) -> None:
+    """Check this installation and say what to mend.
+
+    Exits with 5 where something that is installed cannot be used.
+    """
+    findings = [_python(), *_packages(), _store(), *_plugins()]
+    marks = [("ok  " if finding.ok else "MEND", finding.what, finding.told) for finding in findings]
+    mends = [f"  {finding.what}: {finding.mend}" for finding in findings if not finding.ok and finding.mend]
+    text = "\n".join([table(marks), *(["", "to mend:", *mends] if mends else [])])
+    console.result(
+        text,
+        {
+            "healthy": not mends,
+            "findings": [{"what": one.what, "ok": one.ok, "told": one.told, "mend": one.mend} for one in findings],
+        },
+    )
+    if not all(finding.ok for finding in findings):
+        raise click.exceptions.Exit(5)
+
+
+def _python() -> Finding:
+    told = f"{platform.python_version()} on {sys.platform}/{platform.machine()}"
+    return Finding(what="python", ok=sys.version_info >= (3, 11), told=told, mend="use Python 3.11 or later")
+
+
+def _packages() -> list[Finding]:
+    import importlib.metadata
+
+    found = []
+    for name in ("click", "cryptography", "msgpack", "numpy", "onnx", "pluggy", "pydantic"):
+        try:
+            found.append(Finding(what=name, ok=True, told=importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            found.append(Finding(what=name, ok=False, told="not installed", mend=f"pip install {name}"))
+    return found
+
+
+def _store() -> Finding:
+    from sdkpack.build.store import default_root
+
+    root = default_root(os.environ)
+    existing = next(folder for folder in (root, *root.parents) if folder.exists())
+    if not os.access(existing, os.W_OK):
+        return Finding(
+            what="store", ok=False, told=f"{root} cannot be written", mend="name another folder in SDKPACK_STORE"
+        )
+    free = shutil.disk_usage(existing).free
+    return Finding(what="store", ok=True, told=f"{_home_relative(root)}, {size_text(free)} free")
+
+
+def _home_relative(path: Path) -> str:
+    try:
+        return str(Path("~") / path.relative_to(Path.home()))
+    except ValueError:
+        return str(path)
+
+
+def _plugins() -> list[Finding]:
+    from sdkpack.host.registry import Registry
+
+    registry = Registry.scan()
+    found = [_plugin(state) for state in registry.plugins]
+    found += [
+        Finding(what="conflict", ok=False, told=sentence, mend="uninstall one of them, or set SDKPACK_PLUGINS")
+        for sentence in registry.conflicts()
+    ]
+    for row in registry.runtimes():
+        found += _runtime(row)
+    return found
+
+
+def _plugin(state: object) -> Finding:
+    from sdkpack.host.registry import PluginState
+
+    assert isinstance(state, PluginState)
+    label = f"plugin {state.name}"
+    if state.loaded:
+        return Finding(what=label, ok=True, told=f"{state.distribution} {state.version}, {len(state.rows)} rows")
+    left_out = state.reason == "not in SDKPACK_PLUGINS"
+    mend = "" if left_out else f"pip install --upgrade {state.distribution}, or pip uninstall it"
+    return Finding(what=label, ok=left_out, told=f"not used: {state.reason}", mend=mend)
+
+
+def _runtime(row: object) -> list[Finding]:
+    from sdkpack.errors import PluginError
+    from sdkpack.host.registry import Registered, load_class
+    from sdkpack.plugin import RuntimeInfo
+
+    assert isinstance(row, Registered)
+    info: RuntimeInfo = row.info
+    if info.compiler is None:
+        return []
+    label = f"runtime {info.name}"
+    try:
+        probe = load_class(row, info.compiler.load)().probe()
+    except PluginError as error:
+        return [Finding(what=label, ok=False, told=error.message, mend=error.hint)]
+    told = probe.fingerprint if probe.ok else f"missing: {probe.missing}"
+    return [Finding(what=label, ok=probe.ok, told=told, mend=probe.mend)]
