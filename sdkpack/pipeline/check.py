@@ -108,7 +108,7 @@ class _Checker:
             if not reference(step.when.value):
                 self._used_value(index, step.when.value, self._places.step(index, "when"), known)
             self._used_value(index, step.when.otherwise, self._places.step(index, "otherwise"), known)
-        for name in references(step.params) | references(step.when.value if step.when else None):
+        for name in _references(step):
             if name not in self._pipeline.params:
                 self._findings.add(
                     self._places.step(index), f"${name} is not declared", hint=near(name, tuple(self._pipeline.params))
@@ -133,7 +133,7 @@ class _Checker:
                 self._findings.add(self._places.step(index, "outputs"), f"nothing uses {value!r}")
         named: set[str] = set()
         for index, step in enumerate(self._pipeline.steps):
-            named |= references(step.params) | references(step.when.value if step.when else None)
+            named |= _references(step)
             if not step.outputs:
                 self._findings.add(self._places.step(index), "nothing uses what this step gives")
         for name in self._pipeline.params:
@@ -220,3 +220,8 @@ class _Checker:
 def _uses(step: Step) -> set[str]:
     condition = {step.when.value, step.when.otherwise} if step.when is not None else set()
     return {*step.inputs.values(), *condition}
+
+
+def _references(step: Step) -> frozenset[str]:
+    name = reference(step.when.value) if step.when is not None else ""
+    return references(step.params) | ({name} if name else set())

@@ -69,7 +69,7 @@ def test_accepts_a_good_one(verify: Any) -> None:
         (step(1, params={"heigt": 2}), "steps[0].params.heigt",
          "unknown parameter, expected one of height (did you mean 'height'?)"),
         (step(1, params={"height": "tall"}), "steps[0].params.height",
-         "input should be a valid integer, unable to parse string as an integer, got 'tall'"),
+         "wrong type, expected a whole number, got 'tall'"),
         (step(2, params={"factor": "$g"}), "steps[1]", "$g is not declared"),
         (step(2, params={"factor": 1.0}), "params.f", "no step uses it"),
         (lambda form: form["params"]["f"].update(min=-1.0), "params.f.min",

@@ -216,7 +216,7 @@ def test_one_mistake_is_told_once(normalized: Any) -> None:
         ([READ, {"op": "t.sum", "in": "x", "with": {"a": 1}}],
          {"steps[1].with.a": "unknown parameter, expected nothing"}),
         ([READ, {"op": "t.scale", "with": {"factor": "many"}}],
-         {"steps[1].with.factor": "input should be a valid number, unable to parse string as a number, got 'many'"}),
+         {"steps[1].with.factor": "wrong type, expected a number, got 'many'"}),
         ([READ, {"op": "t.scale", "with": {"factor": -1}}],
          {"steps[1].with": "factor must be above low, got -1.0 and 0.0"}),
         ([READ, {"op": "t.scale/3"}],
@@ -244,7 +244,7 @@ def test_tells_of_an_asset_that_is_no_text(normalized: Any) -> None:
 
 def test_tells_of_a_parameter_that_is_missing(normalized: Any) -> None:
     found = refused(normalized, {"op": "t.label"}, inputs={"i": "int"})
-    assert found == {"pipelines.p.steps[0].with.labels": "missing, expected tuple[str, ...]"}
+    assert found == {"pipelines.p.steps[0].with.labels": "missing"}
 
 
 def test_tells_of_wrong_types_of_inputs(normalized: Any) -> None:
@@ -269,7 +269,7 @@ def test_tells_of_outputs_that_are_no_values(normalized: Any) -> None:
          {"params.ff": 'no step uses it (write "$ff" in a step, or drop it)',
           "steps[1].with.factor": "$f is not declared, expected one of ff (did you mean 'ff'?)"}),
         ({"f": {"default": "wide", "choices": ["wide"]}},
-         {"steps[1].with.factor": "input should be a valid number, unable to parse string as a number, got 'wide'"}),
+         {"steps[1].with.factor": "wrong type, expected a number, got 'wide'"}),
     ],
 )  # fmt: skip
 def test_run_time_parameters_fit_at_every_end(normalized: Any, params: Any, expected: dict[str, str]) -> None:
