@@ -155,7 +155,7 @@ class _Normalizer:
         if not found or (self._read is None and any(map(asset_path, given.values()))):
             return completed(schema, given)
         contents = read_assets(schema, given, self._read, self._findings, place) if self._read else {}
-        source = OperatorSource(node.operator, given, contents)
+        source = OperatorSource(node.operator, schema, given, contents)
         specs = self._section.params
         operator = try_out(source, specs, self._findings, place, self._places.pipeline("params"))
         if operator is None:

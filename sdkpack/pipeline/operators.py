@@ -31,10 +31,13 @@ class OperatorSource:
     """Makes one step's operator for the values of the run-time parameters."""
 
     def __init__(
-        self, operator: Registered[OperatorInfo], params: Mapping[str, Json], contents: Mapping[str, Any]
+        self,
+        operator: Registered[OperatorInfo],
+        schema: ParamSchema,
+        params: Mapping[str, Json],
+        contents: Mapping[str, Any],
     ) -> None:
-        self._operator = operator
-        self._schema = ParamSchema(operator.info)
+        self._operator, self._schema = operator, schema
         self._params, self._contents = dict(params), dict(contents)
         self.references = references(params)
         self._made: dict[tuple[tuple[str, str], ...], Operator] = {}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sdkpack.errors import PipelineError, PluginMissingError
+from sdkpack.errors import LimitError, PipelineError, PluginMissingError
 
 GOOD: dict[str, Any] = {
     "inputs": {"v": "tensor(float32, [N])"},
@@ -139,7 +139,7 @@ def _with_an_operator_of_another_plugin(form: dict[str, Any]) -> None:
 
 
 def test_a_huge_wrong_pipeline_is_refused_in_time(verify: Any) -> None:
-    count = 3000
+    count = 2000
     steps = [
         {"id": f"s{n}", "op": "t.sum/1", "inputs": {"x": f"v{n + 1}"}, "outputs": {"y": f"v{n}"}} for n in range(count)
     ]
@@ -148,6 +148,12 @@ def test_a_huge_wrong_pipeline_is_refused_in_time(verify: Any) -> None:
     with pytest.raises(PipelineError, match="50 problems, more were not looked for"):
         verify(form)
     assert time.monotonic() - begin < 20
+
+
+def test_a_pipeline_of_too_many_steps_is_not_read(verify: Any) -> None:
+    steps = [{"id": f"s{n}", "op": "t.sum/1", "inputs": {}, "outputs": {}} for n in range(2001)]
+    with pytest.raises(LimitError, match="has 2001 steps, at most 2000 are read"):
+        verify({"inputs": {"v": "int"}, "steps": steps, "outputs": {}})
 
 
 def test_operators_see_the_file_s_content(verify: Any) -> None:
