@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["TOLERANCES", "Difference", "compare", "tolerance_for"]
+__all__ = ["TOLERANCES", "ZERO_SCALE", "Difference", "compare", "tolerance_for"]
 
 TOLERANCES: Final[Mapping[str, float]] = {
     # Two correct float32 kernels differ by reordered sums: 1e-6 to 1e-5 over a few hundred layers.
@@ -33,57 +33,102 @@ def tolerance_for(precision: str) -> float:
     return TOLERANCES.get(precision, TOLERANCES["int8"])
 
 
+ZERO_SCALE: Final = 1e-3
+"""What an all-zero reference counts as, which has no scale of its own.
+
+Terms around 1 that cancel leave noise of a few float32 steps, 1e-7: with this scale that is an error of 1e-4, the
+tolerance of float32, and anything greater fails. One step of an integer is an error of 1000.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
     """The outcome of a comparison."""
 
     normalized_error: float
-    """max |a - b| / max |reference|; infinite where shapes, or the places of NaN or infinity, differ."""
+    """max |a - b| / max |reference|; infinite where shapes, element types, text, or the places of NaN or infinity
+    differ."""
     snr_db: float
     """10 log10(sum reference^2 / sum (a - b)^2); infinite where both are equal."""
     cosine: float
     max_abs: float
     reason: str = ""
-    """Why the error is infinite."""
+    """Why the error is infinite, or that the reference is all zero."""
 
     def within(self, tolerance: float) -> bool:
         return self.normalized_error <= tolerance
 
 
 def compare(candidate: NDArray[Any], reference: NDArray[Any]) -> Difference:
-    """Compares element by element; integers, booleans and strings by the same rule, strings as equal or not."""
+    """Compares element by element; integers, booleans and strings by the same rule, strings as equal or not.
+
+    Complex numbers count as pairs of real ones. Memory: some float64 arrays of the size of the inputs.
+    """
     import numpy as np
 
     if candidate.shape != reference.shape:
         return _unequal(f"shape {list(candidate.shape)} against {list(reference.shape)}")
     if candidate.dtype != reference.dtype:
         return _unequal(f"element type {candidate.dtype} against {reference.dtype}")
-    if reference.dtype.kind in "OUS":
+    if reference.dtype.kind in "OUST":
         return _SAME if bool(np.array_equal(candidate, reference)) else _unequal("text differs")
     if np.array_equal(candidate, reference, equal_nan=reference.dtype.kind in "fc"):
         return _SAME
-    a, b = (np.asarray(array, dtype=np.float64).ravel() for array in (candidate, reference))
+    if reference.dtype.kind in "iu":
+        return _measure(_distance(candidate, reference), _real(candidate), _real(reference))
+    a, b = _real(candidate), _real(reference)
     finite = np.isfinite(b)
     if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
         return _unequal("NaN or infinity stands at other places")
-    return _measure(a[finite], b[finite])
+    with np.errstate(over="ignore"):
+        distance = np.abs(a[finite] - b[finite])
+    return _measure(distance, a[finite], b[finite])
 
 
 _SAME: Final = Difference(normalized_error=0.0, snr_db=math.inf, cosine=1.0, max_abs=0.0)
 
 
-def _measure(a: NDArray[Any], b: NDArray[Any]) -> Difference:
+def _real(array: NDArray[Any]) -> NDArray[Any]:
     import numpy as np
 
-    error = a - b
-    max_abs = float(np.abs(error).max())
-    scale = float(np.abs(b).max())
-    noise, signal = float(error @ error), float(b @ b)
-    norms = math.sqrt(float(a @ a)) * math.sqrt(signal)
+    if array.dtype.kind == "c":
+        return np.stack([array.real, array.imag]).astype(np.float64).ravel()
+    return np.asarray(array, dtype=np.float64).ravel()
+
+
+def _distance(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+    """|a - b| of integers: in float64, 2^60 and 2^60 + 1 would be equal."""
+    import numpy as np
+
+    # The difference of two int64 fits into uint64, and arithmetic modulo 2^64 gives it.
+    wide = np.uint64 if a.dtype.kind == "u" else np.int64
+    greater, smaller = np.maximum(a, b).astype(wide), np.minimum(a, b).astype(wide)
+    exact: NDArray[Any] = greater.view(np.uint64).ravel() - smaller.view(np.uint64).ravel()
+    return exact.astype(np.float64)
+
+
+def _measure(distance: NDArray[Any], a: NDArray[Any], b: NDArray[Any]) -> Difference:
+    """The measures for `distance` = |a - b|, all finite or overflown to infinity."""
+    import numpy as np
+
+    if not distance.size or not distance.any():
+        return _SAME
+    max_abs, scale = float(distance.max()), float(np.abs(b).max())
+    # Sums of squares of values scaled to 1 neither overflow nor vanish.
+    unit_a = float(np.abs(a).max()) or 1.0
+    unit_b = scale or 1.0
+    if not math.isfinite(max_abs):
+        return _unequal("the difference is above the range of float64")
+    noise, signal = float(np.square(distance / max_abs).sum()), float(np.square(b / unit_b).sum())
+    size = float(np.square(a / unit_a).sum())
+    ratio_db = 20 * (math.log10(unit_b) - math.log10(max_abs))
+    norms = math.sqrt(size) * math.sqrt(signal)
+    with np.errstate(over="ignore"):
+        error = float(np.float64(max_abs) / (scale or ZERO_SCALE))
     return Difference(
-        normalized_error=max_abs / scale if scale else math.inf,
-        snr_db=10 * math.log10(signal / noise) if signal and noise else (math.inf if not noise else -math.inf),
-        cosine=float(a @ b) / norms if norms else 0.0,
+        normalized_error=error,
+        snr_db=10 * (math.log10(signal) - math.log10(noise)) + ratio_db if scale else -math.inf,
+        cosine=float((a / unit_a) @ (b / unit_b)) / norms if norms else 0.0,
         max_abs=max_abs,
         reason="" if scale else "the reference is all zero",
     )

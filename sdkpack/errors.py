@@ -12,8 +12,10 @@ from typing import Any, ClassVar
 
 __all__ = [
     "BundleError",
+    "DeadlineError",
     "DirectoryError",
     "DocumentError",
+    "DocumentVersionError",
     "EnvelopeError",
     "ExternalDataError",
     "FileError",
@@ -37,6 +39,7 @@ __all__ = [
     "PluginBrokenError",
     "PluginError",
     "PluginMissingError",
+    "Problem",
     "PrologueError",
     "RunError",
     "SdkpackError",
@@ -127,6 +130,12 @@ class PipelineError(DocumentError):
     """A pipeline is wired wrongly: unknown value, type or shape mismatch, cycle, unused output."""
 
     code = "E103"
+
+
+class DocumentVersionError(DocumentError):
+    """A recipe, plan, trust file or report was written for a newer sdkpack than this one."""
+
+    code = "E104"
 
 
 # E2xx: files ------------------------------------------------------------------------------------------------------
@@ -300,6 +309,12 @@ class NoFittingVariantError(SdkpackError):
     """No variant of a model fits this machine; `problems` names the unmet need of each."""
 
     code = "E703"
+
+
+class DeadlineError(RunError):
+    """A run was stopped because its deadline passed."""
+
+    code = "E704"
 
 
 # E9xx -------------------------------------------------------------------------------------------------------------

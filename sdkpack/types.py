@@ -18,7 +18,7 @@ DTYPES: Final = frozenset(
     {
         "float16", "bfloat16", "float32", "float64", "int4", "int8", "int16", "int32", "int64",
         "uint4", "uint8", "uint16", "uint32", "uint64", "bool", "string", "complex64", "complex128",
-        "float8e4m3fn", "float8e5m2",
+        "float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz", "float8e8m0", "float4e2m1", "int2", "uint2",
     }
 )  # fmt: skip
 """Element types, by NumPy's names where NumPy has one, else by ONNX's in lower case."""
@@ -51,7 +51,9 @@ class TensorSpec:
 
     @property
     def type(self) -> ValueType:
-        return ValueType(kind="tensor", dtype=self.dtype, shape=self.shape)
+        """The type of its values. A symbol that type texts cannot hold, such as `floor(H/2)`, counts as any size."""
+        shape = tuple(dim if isinstance(dim, int) or SHAPE_SYMBOL.fullmatch(dim) else "?" for dim in self.shape)
+        return ValueType(kind="tensor", dtype=self.dtype, shape=shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +104,10 @@ class ValueType:
         return ValueType(kind="list", item=item)
 
 
-_TOKEN: Final = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_./]*|\d+|[()\[\],:?])")
+_TOKEN: Final = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_./]*|[0-9]+|[()\[\],:?])")
 # Deep enough for any real pipeline; a bound because the text may come from an untrusted manifest.
 _MAX_DEPTH: Final = 8
+_MAX_DIGITS: Final = 18
 
 
 class _TypeParser:
@@ -171,6 +174,8 @@ class _TypeParser:
             token = self._take()
             if not (token == "?" or token.isdigit() or SHAPE_SYMBOL.fullmatch(token)):
                 raise ValueError(f"type {self._text!r}: {token!r} is no dimension")
+            if len(token) > _MAX_DIGITS and token.isdigit():
+                raise ValueError(f"type {self._text[:40]!r}...: a dimension has {len(token)} digits")
             dims.append(int(token) if token.isdigit() else token)
         self._take("]")
         return tuple(dims)

@@ -68,7 +68,7 @@ def _packages() -> list[Finding]:
 def _store() -> Finding:
     from sdkpack.build.store import default_root
 
-    root = default_root()
+    root = default_root(os.environ)
     existing = next(folder for folder in (root, *root.parents) if folder.exists())
     if not os.access(existing, os.W_OK):
         return Finding(

@@ -150,9 +150,10 @@ def _toml(text: str) -> str:
 
 
 def _write(recipe: Path, text: str, *, force: bool) -> None:
-    from sdkpack.bundle.files import write_atomically
+    from sdkpack.bundle.files import atomic_file
     from sdkpack.errors import OutputError
 
     if recipe.exists() and not force:
         raise OutputError(f"{recipe} is there already", hint="replace it with --force, or name another with -o")
-    write_atomically(recipe, text.encode())
+    with atomic_file(recipe, overwrite=force) as file:
+        file.write(text.encode())

@@ -31,9 +31,9 @@ def list_plugins(console: Console) -> None:
     from sdkpack.host.registry import Registry
 
     registry = Registry.scan()
-    rows = [("PLUGIN", "DISTRIBUTION", "API", "BRINGS", "STATE")]
-    rows += [_row(state) for state in registry.plugins]
-    text = "\n".join([table(rows), *(f"conflict: {sentence}" for sentence in registry.conflicts())])
+    rows = ("PLUGIN", "DISTRIBUTION", "API", "BRINGS", "STATE")
+    table_rows = [rows, *(_row(state) for state in registry.plugins)]
+    text = "\n".join([table(table_rows), *(f"conflict: {sentence}" for sentence in registry.conflicts())])
     console.result(
         text, {"plugins": [_facts(state) for state in registry.plugins], "conflicts": list(registry.conflicts())}
     )

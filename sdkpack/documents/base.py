@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
-from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Final, Self, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from sdkpack.errors import DocumentError, FormatVersionError, Problem
+from sdkpack.documents import patterns
+from sdkpack.documents.findings import UNKNOWN_KEY, Plain, problems_of, short
+from sdkpack.documents.shape import EXTENSION_PREFIX, unknown_keys
+from sdkpack.errors import DocumentError, DocumentVersionError, Problem, SdkpackError
 
 __all__ = ["EXTENSION_PREFIX", "Document", "Json", "Name", "NamespacedName", "Part", "json_object", "problems_of"]
 
-EXTENSION_PREFIX: Final = "x-"
-"""Keys that a reader may ignore: the only free space in a document."""
-
-_UNKNOWN: Final = "unknown_key"
-
 Json = JsonValue
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$", max_length=64)]
+Name = Annotated[str, Field(pattern=patterns.NAME, max_length=64)]
 """What the author calls a model, pipeline, target, value."""
 
-NamespacedName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*([.-][a-z0-9_]+)*$", max_length=128)]
+NamespacedName = Annotated[str, Field(pattern=patterns.NAMESPACED_NAME, max_length=128)]
 """What a plugin calls what it brings: `image.resize`, `acme.npu2`. Never a closed list."""
 
 
@@ -53,55 +42,48 @@ class Part(BaseModel):
     def _no_unknown_keys(self) -> Self:
         unknown = sorted(key for key in self.model_extra or {} if not key.startswith(EXTENSION_PREFIX))
         if unknown:
-            raise PydanticCustomError(_UNKNOWN, "unknown key {key}", {"key": unknown[0]})
+            raise PydanticCustomError(UNKNOWN_KEY, "unknown key {key}", {"key": unknown[0]})
         return self
 
-
-class Document(Part):
-    """A whole file. Subclasses name themselves in `kind` and have a field of that name that holds the version."""
-
-    kind: ClassVar[str]
-    newest: ClassVar[int] = 1
-
     @classmethod
-    def from_toml(cls, text: str, *, where: str = "") -> Self:
-        """Reads a TOML document.
-
-        Raises:
-            DocumentError: it is no TOML or breaks the schema; all findings at once.
-        """
-        try:
-            return cls.from_object(tomllib.loads(text), where=where)
-        except tomllib.TOMLDecodeError as error:
-            raise DocumentError(f"not valid TOML: {str(error)[0].lower()}{str(error)[1:]}", where=where) from error
-
-    @classmethod
-    def from_json(cls, text: str | bytes, *, where: str = "") -> Self:
-        """Reads a JSON document; a key that stands twice is refused."""
-        return cls.from_object(json_object(text, where=where), where=where)
+    def word(cls) -> str:
+        """What messages call it."""
+        return cls.__name__.lower()
 
     @classmethod
     def from_object(cls, value: Any, *, where: str = "") -> Self:
-        """Validates JSON values (dict, list, str, int, float, bool)."""
+        """Validates JSON values (dict, list, str, int, float, bool), and dates as TOML has them.
+
+        Raises:
+            DocumentError: it breaks the schema; all findings at once.
+        """
         if not isinstance(value, dict):
-            raise DocumentError(f"a {cls.kind} is a table of keys, got {type(value).__name__}", where=where)
-        cls._check_version(value, where)
+            raise DocumentError(f"a {cls.word()} is a table of keys, got {short(value)}", where=where)
+        plain = Plain()
+        clean = plain.of(value)
+        problems = [*plain.problems, *plain.misplaced_dates(cls)]
+        told = {problem.path for problem in problems}
+        made, cause = None, None
         try:
-            return cls.model_validate_json(json.dumps(value, default=str), strict=True)
+            # JSON mode: strict Python mode would refuse lists for tuples. By alias alone: an author who writes the
+            # field's inner name has made a typo.
+            made = cls.model_validate_json(
+                json.dumps(clean, allow_nan=False), strict=True, by_alias=True, by_name=False
+            )
         except ValidationError as error:
-            problems = (*_unknown_keys(cls, value, ""), *problems_of(error))
+            cause = error
+            found = [*unknown_keys(cls, clean), *problems_of(error, root=cls)]
+            problems += [problem for problem in found if problem.path not in told]
+        problems += cls._findings(clean)
+        if problems or made is None:
             count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-            raise DocumentError(f"{count} in this {cls.kind}", where=where, problems=problems) from error
+            raise DocumentError(f"{count} in this {cls.word()}", where=where, problems=problems) from cause
+        return made
 
     @classmethod
-    def _check_version(cls, value: dict[str, Any], where: str) -> None:
-        found = value.get(cls.kind)
-        if isinstance(found, int) and not isinstance(found, bool) and found > cls.newest:
-            raise FormatVersionError(
-                f"this {cls.kind} has version {found}, this sdkpack reads up to {cls.newest}",
-                hint="update it: pip install --upgrade sdkpack",
-                where=where,
-            )
+    def _findings(cls, value: dict[str, Any]) -> list[Problem]:
+        """What pydantic does not see in the plain values."""
+        return []
 
     def to_object(self) -> dict[str, Any]:
         """JSON values; an absent value is an absent key, all else is written."""
@@ -112,14 +94,77 @@ class Document(Part):
         return json.dumps(self.to_object(), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+class Document(Part):
+    """A whole file. Subclasses name themselves in `kind` and have a field of that name that holds the version."""
+
+    kind: ClassVar[str]
+    newest: ClassVar[int] = 1
+    too_new: ClassVar[type[SdkpackError]] = DocumentVersionError
+    """Raised for a version that this sdkpack does not know."""
+
+    @classmethod
+    def word(cls) -> str:
+        return cls.kind
+
+    @classmethod
+    def from_toml(cls, text: str | bytes, *, where: str = "") -> Self:
+        """Reads a TOML document.
+
+        Raises:
+            DocumentError: it is no TOML or breaks the schema; all findings at once.
+        """
+        try:
+            value = tomllib.loads(text if isinstance(text, str) else text.decode("utf-8-sig"))
+        except RecursionError:
+            raise DocumentError("nested too deeply", where=where) from None
+        except ValueError as error:  # also TOMLDecodeError, UnicodeDecodeError, and a number of too many digits
+            raise DocumentError(f"not valid TOML: {_sentence(error)}", where=where) from error
+        return cls.from_object(value, where=where)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, *, where: str = "") -> Self:
+        """Reads a JSON document; a key that stands twice is refused."""
+        return cls.from_object(json_object(text, where=where), where=where)
+
+    @classmethod
+    def from_object(cls, value: Any, *, where: str = "") -> Self:
+        """Validates JSON values; see `Part.from_object`.
+
+        Raises:
+            DocumentError: it breaks the schema; all findings at once.
+            DocumentVersionError: it was written for a newer sdkpack (`FormatVersionError` for a bundle's manifest).
+        """
+        found = value.get(cls.kind) if isinstance(value, dict) else None
+        if type(found) is int and found > cls.newest:
+            raise cls.too_new(
+                f"this {cls.kind} has version {short(found)}, this sdkpack reads up to {cls.newest}",
+                hint="update it: pip install --upgrade sdkpack",
+                where=where,
+            )
+        return super().from_object(value, where=where)
+
+    @classmethod
+    def _findings(cls, value: dict[str, Any]) -> list[Problem]:
+        found = value.get(cls.kind)
+        # To Python, and so to pydantic's Literal, True and 1.0 equal 1; to the format they do not.
+        if found == cls.newest and type(found) is not int:
+            return [Problem(path=cls.kind, message="wrong type", expected=str(cls.newest), got=short(found))]
+        return []
+
+
 def json_object(text: str | bytes, *, where: str = "") -> Any:
-    """Parses JSON, refusing keys that stand twice and numbers that JSON does not have."""
+    """Parses JSON, refusing keys that stand twice and numbers that JSON does not have.
+
+    Raises:
+        DocumentError: it is no such JSON.
+    """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        seen = dict(pairs)
-        if len(seen) != len(pairs):
-            twice = sorted({key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1})
-            raise DocumentError(f"key {twice[0]!r} stands twice in one object", where=where)
+        seen: dict[str, Any] = {}
+        for key, item in pairs:
+            if key in seen:
+                raise DocumentError(f"key {short(key)} stands twice in one object", where=where)
+            seen[key] = item
         return seen
 
     def no_constant(name: str) -> None:
@@ -130,86 +175,9 @@ def json_object(text: str | bytes, *, where: str = "") -> Any:
     except RecursionError:
         raise DocumentError("nested too deeply", where=where) from None
     except ValueError as error:
-        raise DocumentError(f"not valid JSON: {error}", where=where) from error
+        raise DocumentError(f"not valid JSON: {_sentence(error)}", where=where) from error
 
 
-def problems_of(error: ValidationError, *, prefix: str = "") -> tuple[Problem, ...]:
-    """Pydantic's findings in the document's own words: path, got, expected, near match."""
-    findings = error.errors(include_url=False)
-    return tuple(_problem(finding, prefix) for finding in findings if finding["type"] != _UNKNOWN)
-
-
-def _problem(finding: Any, prefix: str) -> Problem:
-    path = _path(finding["loc"], prefix)
-    got = _short(finding["input"])
-    match finding["type"]:
-        case "missing":
-            return Problem(path=path, message="missing")
-        case "value_error":
-            return Problem(path=path, message=str(finding["ctx"]["error"]))
-        case "literal_error":
-            expected = finding["ctx"]["expected"]
-            near = difflib.get_close_matches(got.strip("'"), [word.strip("'") for word in expected.split(" or ")], n=1)
-            hint = f"did you mean {near[0]!r}?" if near else ""
-            return Problem(path=path, message="not allowed", got=got, expected=expected, hint=hint)
-        case _:
-            message = finding["msg"]
-            return Problem(path=path, message=message[0].lower() + message[1:], got=got)
-
-
-def _path(location: Iterable[str | int], prefix: str) -> str:
-    path = prefix
-    for part in location:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif part.startswith(("function-", "constrained-", "tagged-")) or part in _UNION_LABELS:
-            continue
-        else:
-            path += f".{part}" if path else part
-    return path
-
-
-# Pydantic names the branch of a union in the location; an author does not write those.
-_UNION_LABELS: Final = frozenset({"str", "int", "float", "bool", "list[str]", "dict[str,str]", "tuple[str, ...]"})
-
-
-def _unknown_keys(model: type[BaseModel], value: Any, path: str) -> Iterable[Problem]:
-    """Every key of `value`, at any depth, that the schema does not have."""
-    if not isinstance(value, dict):
-        return
-    fields = {field.alias or name: field for name, field in model.model_fields.items()}
-    for key, item in value.items():
-        where = f"{path}.{key}" if path else str(key)
-        if key in fields:
-            yield from _unknown_below(fields[key].annotation, item, where)
-        elif not str(key).startswith(EXTENSION_PREFIX):
-            near = difflib.get_close_matches(str(key), fields, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else ""
-            yield Problem(path=where, message="unknown key", expected=f"one of {', '.join(sorted(fields))}", hint=hint)
-
-
-def _unknown_below(annotation: Any, value: Any, path: str) -> Iterable[Problem]:
-    for model in _models_in(annotation):
-        if isinstance(value, list):
-            for number, item in enumerate(value):
-                yield from _unknown_keys(model, item, f"{path}[{number}]")
-        elif get_origin(annotation) is dict and isinstance(value, dict):
-            for key, item in value.items():
-                items = item if isinstance(item, list) else [item]
-                for number, one in enumerate(items):
-                    place = f"{path}.{key}[{number}]" if isinstance(item, list) else f"{path}.{key}"
-                    yield from _unknown_keys(model, one, place)
-        else:
-            yield from _unknown_keys(model, value, path)
-
-
-def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _models_in(inner)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return text[:1].lower() + text[1:]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from sdkpack.documents import patterns
 from sdkpack.documents.base import Document, Json, Name, NamespacedName, Part
 from sdkpack.documents.evidence import Evidence
+from sdkpack.documents.findings import near, several
 from sdkpack.documents.pipeline import Pipeline
-from sdkpack.types import Quantization, TensorSpec
+from sdkpack.errors import FormatVersionError, Problem, SdkpackError
+from sdkpack.types import DTYPES, Quantization, TensorSpec
 
 __all__ = [
     "BundleName",
@@ -27,20 +32,28 @@ __all__ = [
     "Version",
 ]
 
-BundleName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=64)]
-Version = Annotated[
-    str, Field(pattern=r"^[0-9]+(\.[0-9]+)*((a|b|rc)[0-9]+)?(\.post[0-9]+)?(\.dev[0-9]+)?$", max_length=64)
-]
+BundleName = Annotated[str, Field(pattern=patterns.BUNDLE_NAME, max_length=64)]
+Version = Annotated[str, Field(pattern=patterns.VERSION, max_length=64)]
 """As in PEP 440, without epoch and local part."""
 FilePath = Annotated[str, Field(max_length=1024)]
 """The name of a file in the bundle's index."""
-DigestText = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+DigestText = Annotated[str, Field(pattern=patterns.DIGEST)]
 
 
 class QuantizationEntry(Part):
+    """How integers stand for real numbers: `real = scale * (integer - zero_point)`, per tensor or along `axis`."""
+
     scale: tuple[float, ...]
     zero_point: tuple[int, ...]
-    axis: int | None = None
+    axis: Annotated[int, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> QuantizationEntry:
+        if not self.scale or len(self.scale) != len(self.zero_point):
+            raise ValueError(f"{len(self.scale)} scales and {len(self.zero_point)} zero points")
+        if self.axis is None and len(self.scale) != 1:
+            raise ValueError(f"{len(self.scale)} scales without an axis")
+        return self
 
 
 class TensorEntry(Part):
@@ -48,9 +61,21 @@ class TensorEntry(Part):
 
     name: str
     dtype: str
+    """As NumPy names it, or else ONNX in lower case: `float32`, `bfloat16`."""
     shape: tuple[int | str, ...]
+    """Sizes, symbols, or "?" for any."""
     layout: str | None = None
     quant: QuantizationEntry | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> TensorEntry:
+        if self.dtype not in DTYPES:
+            hint = near(self.dtype, DTYPES)
+            raise several([Problem(path="dtype", message="unknown element type", got=repr(self.dtype), hint=hint)])
+        negative = [size for size in self.shape if isinstance(size, int) and size < 0]
+        if negative:
+            raise several([Problem(path="shape", message="a size is negative", got=str(negative[0]))])
+        return self
 
     @classmethod
     def of(cls, spec: TensorSpec) -> TensorEntry:
@@ -86,6 +111,7 @@ class Needs(Part):
     runtime: dict[str, Json] = Field(default_factory=dict)
     """For the runner's `check`: version range, device, CPU features."""
     token: str | None = None
+    """Opaque: compiler and runner agree by it."""
 
 
 class Variant(Part):
@@ -107,7 +133,7 @@ class Golden(Part):
 
     inputs: FilePath
     outputs: FilePath
-    tolerance: float
+    tolerance: Annotated[float, Field(ge=0)]
     """Greatest normalised error, per output."""
 
 
@@ -117,7 +143,7 @@ class PipelineGolden(Part):
     inputs: dict[str, FilePath]
     outputs: FilePath
     """JSON; arrays as nested lists."""
-    tolerance: float
+    tolerance: Annotated[float, Field(ge=0)]
     """For numbers, relative to the greatest of the output; text must be equal."""
 
 
@@ -126,17 +152,31 @@ class ModelSource(Part):
 
     reference: str
     digest: DigestText
-    size_bytes: int
+    size_bytes: Annotated[int, Field(ge=0)]
     format: str
 
 
 class ModelEntry(Part):
+    """A model, and what it was prepared for."""
+
     inputs: tuple[TensorEntry, ...]
     outputs: tuple[TensorEntry, ...]
     source: ModelSource
     metadata: dict[str, str] = Field(default_factory=dict)
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
     golden: Golden | None = None
+
+    @model_validator(mode="after")
+    def _one_variant_a_target(self) -> ModelEntry:
+        count = Counter(variant.target for variant in self.variants)
+        twice = [
+            Problem(path=f"variants[{number}].target", message="another variant has this target", got=variant.target)
+            for number, variant in enumerate(self.variants)
+            if count[variant.target] > 1
+        ]
+        if twice:
+            raise several(twice[1:])
+        return self
 
 
 class Notice(Part):
@@ -151,6 +191,8 @@ class Manifest(Document):
     """What a bundle says of itself."""
 
     kind: ClassVar[str] = "manifest"
+    # A bundle that is too new is a finding of verification, whichever part of it says so.
+    too_new: ClassVar[type[SdkpackError]] = FormatVersionError
 
     manifest: Literal[1]
     name: BundleName
@@ -168,6 +210,37 @@ class Manifest(Document):
     notices: tuple[Notice, ...] = ()
     metadata: dict[str, str] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _references(self) -> Manifest:
+        problems = [*name_clashes(self.models, self.pipelines), *self._pipeline_problems(), *self._golden_problems()]
+        if problems:
+            raise several(problems)
+        return self
+
+    def _pipeline_problems(self) -> Iterable[Problem]:
+        for name, pipeline in self.pipelines.items():
+            ids = Counter(step.id for step in pipeline.steps)
+            for number, step in enumerate(pipeline.steps):
+                path = f"pipelines.{name}.steps[{number}]"
+                if ids[step.id] > 1:
+                    yield Problem(path=f"{path}.id", message="another step has this id", got=repr(step.id))
+                if step.model is not None and step.model not in self.models:
+                    hint = near(step.model, self.models)
+                    yield Problem(path=f"{path}.model", message="no such model", got=repr(step.model), hint=hint)
+
+    def _golden_problems(self) -> Iterable[Problem]:
+        for name, goldens in self.goldens.items():
+            pipeline = self.pipelines.get(name)
+            if pipeline is None:
+                hint = near(name, self.pipelines)
+                yield Problem(path=f"goldens.{name}", message="no such pipeline", got=repr(name), hint=hint)
+                continue
+            for number, golden in enumerate(goldens):
+                if golden.inputs.keys() != pipeline.inputs.keys():
+                    path, have = f"goldens.{name}[{number}].inputs", ", ".join(sorted(golden.inputs))
+                    expected = ", ".join(sorted(pipeline.inputs))
+                    yield Problem(path=path, message="not the pipeline's inputs", got=have, expected=expected)
+
     def files(self) -> set[str]:
         """Every file that this manifest names."""
         named: set[str] = {notice.file for notice in self.notices if notice.file}
@@ -179,6 +252,12 @@ class Manifest(Document):
             named |= {path for golden in goldens for path in (*golden.inputs.values(), golden.outputs)}
         steps = (step for pipeline in self.pipelines.values() for step in pipeline.steps)
         return named | {path for step in steps for path in _assets_in(step.params)}
+
+
+def name_clashes(models: Iterable[str], pipelines: Iterable[str]) -> Iterable[Problem]:
+    """Names that a model and a pipeline share: `session.run(NAME)` could mean either."""
+    for name in sorted(set(models) & set(pipelines)):
+        yield Problem(path=f"pipelines.{name}", message="a model has this name too", hint="rename one of them")
 
 
 def _assets_in(value: Any) -> set[str]:

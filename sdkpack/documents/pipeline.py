@@ -5,19 +5,20 @@ A recipe's pipeline leaves things out (chaining, names, versions); this form, wh
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
+from sdkpack.documents import patterns
 from sdkpack.documents.base import Json, Name, Part
-from sdkpack.types import ValueType
+from sdkpack.documents.findings import several
+from sdkpack.errors import Problem
+
+RESERVED_INPUTS: Final = frozenset({"deadline_s", "params", "trace"})
+"""What `Session.run` takes beside a pipeline's inputs."""
 
 __all__ = ["BatchPolicy", "Condition", "ParamSpec", "Pipeline", "PipelineOutput", "Step", "TypeText"]
-
-
-def _known_type(text: str) -> str:
-    ValueType.parse(text)
-    return text
 
 
 TypeText = Annotated[str, Field(max_length=512)]
@@ -78,7 +79,7 @@ class Step(Part):
     """One operator or model of a pipeline."""
 
     id: Name
-    op: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*([.-][a-z0-9_]+)*/[1-9][0-9]*$")
+    op: str | None = Field(default=None, pattern=patterns.OPERATOR_VERSION)
     """An operator and its version: `image.resize/1`."""
     model: Name | None = None
     inputs: dict[str, str]
@@ -100,6 +101,8 @@ class Step(Part):
 
 
 class PipelineOutput(Part):
+    """A value that a run returns."""
+
     value: str
     type: TypeText
 
@@ -116,3 +119,18 @@ class Pipeline(Part):
     """`portable`: every operator can be lowered to standard ONNX, so any ONNX runtime in any language runs it."""
     needs: tuple[str, ...] = ()
     """The operators, with versions, that are run natively."""
+
+    @model_validator(mode="after")
+    def _no_reserved_names(self) -> Pipeline:
+        problems = list(reserved_inputs(self.inputs))
+        if problems:
+            raise several(problems)
+        return self
+
+
+def reserved_inputs(inputs: Iterable[str]) -> Iterable[Problem]:
+    """Inputs that no caller could pass: `Session.run` has a use of its own for the name."""
+    for name in inputs:
+        if name in RESERVED_INPUTS or name == "_":
+            expected = f"none of {', '.join(sorted(RESERVED_INPUTS))}, _"
+            yield Problem(path=f"inputs.{name}", message="this name is taken", expected=expected)

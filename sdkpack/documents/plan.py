@@ -29,7 +29,7 @@ class PlanStep(Part):
     """`det/import`, `det/compile/cpu`, `read/golden`."""
     kind: Literal["import", "compile", "golden", "pipeline-golden"]
     plugin: str
-    """What does it: `onnxruntime`, or `sdkpack` itself."""
+    """What does it: `acme.npu2`, or `sdkpack` itself."""
     fingerprint: str
     """Versions and digests of what does it; another one, another result."""
     params: dict[str, Json] = Field(default_factory=dict)

@@ -6,9 +6,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from sdkpack.documents import patterns
 from sdkpack.documents.base import Document, Json, Name, NamespacedName, Part
-from sdkpack.documents.manifest import BundleName, Version
-from sdkpack.documents.pipeline import BatchPolicy, ParamSpec, TypeText
+from sdkpack.documents.findings import near, several
+from sdkpack.documents.manifest import BundleName, Version, name_clashes
+from sdkpack.documents.pipeline import BatchPolicy, ParamSpec, TypeText, reserved_inputs
+from sdkpack.errors import Problem
 
 __all__ = [
     "BundleSection",
@@ -24,6 +27,8 @@ __all__ = [
 
 
 class BundleSection(Part):
+    """What the bundle is called, and what it says of itself."""
+
     name: BundleName
     version: Version
     sequence: Annotated[int, Field(ge=0, le=2**53)] = 0
@@ -34,6 +39,8 @@ class BundleSection(Part):
 
 
 class ModelSection(Part):
+    """One model and where it comes from."""
+
     source: str
     """A file beside the recipe, or `package://PACKAGE/FILE`."""
     license: str | None = None
@@ -44,6 +51,8 @@ class ModelSection(Part):
 
 
 class TargetSection(Part):
+    """A runtime, and how models are prepared for it."""
+
     runtime: NamespacedName
     precision: str = "float32"
     params: dict[str, Json] = Field(default_factory=dict, alias="with")
@@ -55,7 +64,7 @@ class TargetSection(Part):
 class StepSection(Part):
     """One step; exactly one of `op` and `model`."""
 
-    op: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*([.-][a-z0-9_]+)*(/[1-9][0-9]*)?$")
+    op: str | None = Field(default=None, pattern=patterns.OPERATOR)
     model: Name | None = None
     inputs: str | tuple[str, ...] | dict[str, str] | None = Field(default=None, alias="in")
     """A value for the first port, values in the order of the ports, or port -> value. Absent: what the step before
@@ -81,6 +90,8 @@ class StepSection(Part):
 
 
 class PipelineSection(Part):
+    """Inputs, steps from first to last, outputs."""
+
     summary: str | None = None
     inputs: Annotated[dict[Name, TypeText], Field(min_length=1)]
     outputs: str | tuple[str, ...] | dict[Name, str] | None = None
@@ -90,8 +101,22 @@ class PipelineSection(Part):
     samples: tuple[str | dict[str, str], ...] = ()
     """Files to record a run with: a file for the only input, or input -> file."""
 
+    @model_validator(mode="after")
+    def _names(self) -> PipelineSection:
+        problems = list(reserved_inputs(self.inputs))
+        for number, sample in enumerate(self.samples):
+            given = {next(iter(self.inputs))} if isinstance(sample, str) else set(sample)
+            if given != self.inputs.keys():
+                expected = f"a file for each of {', '.join(self.inputs)}"
+                problems.append(Problem(path=f"samples[{number}]", message="not the inputs", expected=expected))
+        if problems:
+            raise several(problems)
+        return self
+
 
 class EncryptSection(Part):
+    """Who can open the bundle; without this section, everybody."""
+
     recipients: Annotated[tuple[str, ...], Field(min_length=1)]
     """Public keys: files, or key references such as `env:NAME`."""
     line_key: str | None = None
@@ -100,6 +125,8 @@ class EncryptSection(Part):
 
 
 class SignSection(Part):
+    """Who signs the bundle."""
+
     key: str | tuple[str, ...]
     """Signing keys: files, or key references such as `env:NAME`."""
 
@@ -108,6 +135,8 @@ class SignSection(Part):
 
 
 class NoticeSection(Part):
+    """A licence or notice that a release shows."""
+
     title: str
     license: str | None = None
     file: str | None = None
@@ -129,3 +158,22 @@ class Recipe(Document):
     release: dict[Name, dict[str, Json]] = Field(default_factory=dict)
     """`[release.NAME]`: `exporter` (NAME where absent) and that exporter's own settings."""
     notices: tuple[NoticeSection, ...] = ()
+
+    @model_validator(mode="after")
+    def _references(self) -> Recipe:
+        problems = list(name_clashes(self.models, self.pipelines))
+        for name, model in self.models.items():
+            for number, target in enumerate(model.targets or ()):
+                path = f"models.{name}.targets[{number}]"
+                if target not in self.targets:
+                    hint, have = near(target, self.targets), f"one of {', '.join(self.targets)}"
+                    problems.append(
+                        Problem(path=path, message="no such target", got=repr(target), expected=have, hint=hint)
+                    )
+                elif target in (model.targets or ())[:number]:
+                    problems.append(Problem(path=path, message="named twice", got=repr(target)))
+            if model.targets == ():
+                problems.append(Problem(path=f"models.{name}.targets", message="empty", hint="leave it out for all"))
+        if problems:
+            raise several(problems)
+        return self

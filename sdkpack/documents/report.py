@@ -12,6 +12,8 @@ __all__ = ["Report", "StepReport"]
 
 
 class StepReport(Part):
+    """How one step went."""
+
     id: str
     cached: bool
     seconds: float
@@ -19,7 +21,7 @@ class StepReport(Part):
 
 
 class Report(Document):
-    """`NAME-VERSION.report.json`."""
+    """How a bundle was made: `NAME-VERSION.report.json`."""
 
     kind: ClassVar[str] = "report"
 

@@ -1,61 +1,22 @@
-"""Finds and loads plugins so that a broken one costs nothing but itself.
-
-pluggy's own entry-point loader lets one broken plugin end the tool, one raising hook lose every other plugin's rows,
-and a misspelt hook pass unseen. Here each plugin has a manager of its own: it is imported, checked and asked for its
-rows inside one try, and what went wrong is kept for `sdkpack plugins` and `sdkpack doctor`.
-"""
+"""What the plugins in use bring, by kind and name."""
 
 from __future__ import annotations
 
-import importlib
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from sdkpack.errors import PluginBrokenError, PluginMissingError, UsageError
-from sdkpack.plugin.info import (
-    API_VERSION,
-    ExporterInfo,
-    KeyProviderInfo,
-    OperatorInfo,
-    PluginInfo,
-    RuntimeInfo,
-)
+from sdkpack.host.loading import PluginState, import_quietly, installed, kind_of, label_of, load_plugin
+from sdkpack.plugin.info import ExporterInfo, KeyProviderInfo, OperatorInfo, PluginInfo, RuntimeInfo
 
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
-__all__ = ["PluginState", "Registered", "Registry", "load_class"]
-
-_log = logging.getLogger("sdkpack.host")
+__all__ = ["PluginState", "Registered", "Registry", "load_class", "require_capability"]
 
 InfoT = TypeVar("InfoT", bound=PluginInfo)
 
-_HOOKS: Final[Mapping[str, type[PluginInfo]]] = {
-    "sdkpack_operators": OperatorInfo,
-    "sdkpack_runtimes": RuntimeInfo,
-    "sdkpack_exporters": ExporterInfo,
-    "sdkpack_key_providers": KeyProviderInfo,
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginState:
-    """One plugin module and what became of it."""
-
-    name: str
-    module: str
-    distribution: str
-    version: str
-    api: tuple[int, int] | None
-    reason: str = ""
-    """Why it is not used; empty where it is."""
-    rows: tuple[PluginInfo, ...] = ()
-
-    @property
-    def loaded(self) -> bool:
-        return not self.reason
+_OWN: Final = "sdkpack"
+"""The distribution whose plugin is always in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +35,26 @@ class Registry:
 
     @staticmethod
     def scan() -> Registry:
-        """Every installed plugin, found by its entry point."""
-        import importlib.metadata
+        """Every installed plugin, found by its entry point.
+
+        Where the environment has SDKPACK_PLUGINS, only those of these entry points or distributions (and sdkpack's
+        own) are imported.
+        """
         import os
 
         from sdkpack.plugin.hookspecs import ENTRY_POINT_GROUP
 
-        points = sorted(
-            importlib.metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda point: (point.name, point.value)
-        )
-        allowed = os.environ.get("SDKPACK_PLUGINS")
-        names = None if allowed is None else {name.strip() for name in allowed.split(",") if name.strip()}
-        return Registry(tuple(_load_entry_point(point, names) for point in points))
+        text = os.environ.get("SDKPACK_PLUGINS")
+        wanted = None if text is None else {_normal(name) for name in text.split(",") if name.strip()}
+        states = [_load_installed(*point, wanted) for point in installed(ENTRY_POINT_GROUP)]
+        have = {_normal(name) for state in states for name in (state.name, state.distribution)}
+        return Registry((*states, *(_absent(name) for name in sorted((wanted or set()) - have))))
 
     @staticmethod
     def of_modules(modules: Iterable[str]) -> Registry:
         """Just these plugin modules, without a look at what is installed: what a release does."""
-        states = (_load(module.rpartition(".")[0] or module, module, "", "") for module in modules)
-        return Registry(tuple(states))
+        names = dict.fromkeys(modules)
+        return Registry(tuple(load_plugin(name.rpartition(".")[0] or name, name, "", "") for name in names))
 
     def operators(self) -> tuple[Registered[OperatorInfo], ...]:
         return self._rows(OperatorInfo)
@@ -138,9 +101,12 @@ class Registry:
     def conflicts(self) -> tuple[str, ...]:
         """Names that several plugins claim, as sentences."""
         claims: dict[tuple[str, str], list[str]] = {}
+        for state in self.plugins:
+            if not state.loaded:
+                continue
+            claims.setdefault(("plugin", state.name), []).append(_source(state))
         for row in self._rows(PluginInfo):
-            label = f"{row.info.name}/{row.info.version}" if isinstance(row.info, OperatorInfo) else row.info.name
-            claims.setdefault((_kind(row.info), label), []).append(_source(row.plugin))
+            claims.setdefault((kind_of(row.info), label_of(row.info)), []).append(_source(row.plugin))
         return tuple(
             f"{kind} {label!r} is claimed by {' and '.join(sources)}"
             for (kind, label), sources in sorted(claims.items())
@@ -165,12 +131,13 @@ class Registry:
     def _hint_for(self, name: str, have: Sequence[Registered[InfoT]]) -> str:
         import difflib
 
-        near = difflib.get_close_matches(name, [row.info.name for row in have], n=1)
-        broken = [state.name for state in self.plugins if not state.loaded]
+        near = difflib.get_close_matches(name, [label for row in have for label in _callable_names(row.info)], n=1)
+        broken = [repr(state.name) for state in self.plugins if not state.loaded]
         if near:
             return f"did you mean {near[0]!r}?"
         if broken:
-            return f"plugin {broken[0]!r} did not load, see: sdkpack doctor"
+            one = f"plugin {broken[0]}" if len(broken) == 1 else f"plugins {', '.join(broken)}"
+            return f"{one} did not load, see: sdkpack doctor"
         return "see what is installed: sdkpack plugins list"
 
 
@@ -182,8 +149,10 @@ def load_class(registered: Registered[Any], load: str) -> type[Any]:
     """
     module_name, _, class_name = load.partition(":")
     try:
-        found: type[Any] = getattr(importlib.import_module(module_name), class_name)
-    except Exception as error:
+        found: type[Any] = getattr(import_quietly(module_name), class_name)
+        if not callable(found):
+            raise TypeError(f"{class_name} is a {type(found).__name__}, no class")
+    except (Exception, SystemExit) as error:
         raise PluginBrokenError(
             f"plugin {registered.plugin.name!r}: {registered.info.name!r} cannot be loaded from {load}: "
             f"{type(error).__name__}: {error}",
@@ -192,85 +161,34 @@ def load_class(registered: Registered[Any], load: str) -> type[Any]:
     return found
 
 
-def _hint_for_import(error: Exception, registered: Registered[Any]) -> str:
+def _hint_for_import(error: BaseException, registered: Registered[Any]) -> str:
     if isinstance(error, ImportError) and registered.info.requires:
         return f"install what it needs: pip install {' '.join(registered.info.requires)}"
     return f"reinstall or update {registered.plugin.distribution or registered.plugin.module}"
 
 
-def _load_entry_point(point: EntryPoint, allowed: set[str] | None) -> PluginState:
-    distribution = point.dist.name if point.dist else ""
-    version = point.dist.version if point.dist else ""
-    if allowed is not None and point.name not in allowed and point.name != "builtin":
-        return PluginState(
-            name=point.name, module=point.value, distribution=distribution, version=version, api=None,
-            reason="not in SDKPACK_PLUGINS",
-        )  # fmt: skip
-    return _load(point.name, point.value, distribution, version)
-
-
-def _load(name: str, module_name: str, distribution: str, version: str) -> PluginState:
-    api: tuple[int, int] | None = None
-    try:
-        module = importlib.import_module(module_name)
-        api = _api_of(module)
-        rows = _ask(module, name)
-        reason = ""
-    except Exception as error:
-        text = str(error) if isinstance(error, _RefusedError) else f"{type(error).__name__}: {error}"
-        _log.debug("plugin %s did not load", name, exc_info=True)
-        rows, reason = (), text
+def _load_installed(name: str, module: str, distribution: str, version: str, wanted: set[str] | None) -> PluginState:
+    chosen = wanted is None or bool(wanted & {_normal(name), _normal(distribution)})
+    if chosen or _normal(distribution) == _OWN:
+        return load_plugin(name, module, distribution, version)
     return PluginState(
-        name=name, module=module_name, distribution=distribution, version=version, api=api, reason=reason, rows=rows
-    )
+        name=name, module=module, distribution=distribution, version=version, api=None,
+        reason="not in SDKPACK_PLUGINS",
+    )  # fmt: skip
 
 
-class _RefusedError(Exception):
-    """Why a plugin is not used, in words for its author."""
+def _absent(name: str) -> PluginState:
+    reason = "named in SDKPACK_PLUGINS, but not installed"
+    return PluginState(name=name, module="", distribution="", version="", api=None, reason=reason)
 
 
-def _api_of(module: object) -> tuple[int, int]:
-    api = getattr(module, "SDKPACK_API", None)
-    if not (isinstance(api, tuple) and len(api) == 2 and all(isinstance(part, int) for part in api)):
-        raise _RefusedError("does not say which plugin API it is for: SDKPACK_API = (1, 0) is missing")
-    if api[0] != API_VERSION[0] or api[1] > API_VERSION[1]:
-        have = ".".join(map(str, API_VERSION))
-        raise _RefusedError(f"is for plugin API {api[0]}.{api[1]}, this sdkpack has {have}")
-    return api[0], api[1]
+def _normal(name: str) -> str:
+    """A distribution's name as the index compares it."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
-def _ask(module: object, name: str) -> tuple[PluginInfo, ...]:
-    import pluggy
-
-    from sdkpack.plugin import hookspecs
-
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    manager.register(module, name)
-    try:
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise _RefusedError(f"{_unknown_hook(str(error))}; hooks are {', '.join(_HOOKS)}") from error
-    rows: list[PluginInfo] = []
-    for hook, kind in _HOOKS.items():
-        for result in getattr(manager.hook, hook)():
-            rows += [_checked(row, kind, hook) for row in result]
-    return tuple(rows)
-
-
-def _unknown_hook(text: str) -> str:
-    words = text.split("'")
-    return f"implements {words[1]!r}, which is no hook" if len(words) > 1 else text
-
-
-def _checked(row: object, kind: type[PluginInfo], hook: str) -> PluginInfo:
-    if not isinstance(row, kind):
-        raise _RefusedError(f"{hook} returned a {type(row).__name__}, expected {kind.__name__}")
-    return row
-
-
-def _kind(info: PluginInfo) -> str:
-    return type(info).__name__.removesuffix("Info").lower()
+def _callable_names(info: PluginInfo) -> Sequence[str]:
+    return info.schemes if isinstance(info, KeyProviderInfo) else (info.name,)
 
 
 def _source(plugin: PluginState) -> str:

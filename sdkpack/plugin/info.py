@@ -49,7 +49,7 @@ class PluginInfo:
     """What every descriptor says."""
 
     name: str
-    """Namespaced, lower case: `image.resize`, `onnxruntime`; `vendor.chip` for plugins that are not sdkpack's own."""
+    """Namespaced, lower case: `image.resize`, `acme.npu2`; `vendor.chip` for plugins that are not sdkpack's own."""
     summary: str
     """One line for people: what it does, not how."""
     params: type[Any] | None = None

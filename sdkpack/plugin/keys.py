@@ -13,7 +13,7 @@ class KeyProvider(Protocol):
 
     * `load`: hands out key-file text (files, the environment);
     * `wrap`, `unwrap`: wraps content keys inside a KMS or HSM;
-    * `sign`: signs inside a KMS or HSM.
+    * `sign`: `public_key` and `sign`: signs inside a KMS or HSM.
     """
 
     def load(self, reference: str) -> str:
@@ -24,14 +24,18 @@ class KeyProvider(Protocol):
         """
         ...
 
-    def wrap(self, reference: str, content_key: bytes, bundle_id: bytes) -> tuple[bytes, bytes]:
-        """Key id (0 or 32 bytes) and the wrapped content key."""
+    def wrap(self, reference: str, content_key: bytes, context: bytes) -> bytes:
+        """The content key of 32 bytes, wrapped; `context` must be bound to it."""
         ...
 
-    def unwrap(self, reference: str, wrapped: bytes, bundle_id: bytes) -> bytes:
-        """The content key of 32 bytes."""
+    def unwrap(self, reference: str, wrapped: bytes, context: bytes) -> bytes:
+        """The content key again; fails where `context` is another one."""
         ...
 
-    def sign(self, reference: str, message: bytes) -> tuple[str, bytes, bytes]:
-        """Algorithm, raw public key and signature."""
+    def public_key(self, reference: str) -> tuple[str, bytes]:
+        """Algorithm (`ed25519`, `ecdsa-p256-sha256`, `ml-dsa-65`) and raw public key of a key that signs."""
+        ...
+
+    def sign(self, reference: str, message: bytes) -> bytes:
+        """The raw signature over `message`."""
         ...

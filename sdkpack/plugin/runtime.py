@@ -173,6 +173,10 @@ class Blob(Protocol):
         """
         ...
 
+    def release(self) -> None:
+        """Gives the memory back early: the caller kept nothing of it. `memory()` loads it again."""
+        ...
+
     def file_range(self) -> tuple[Path, int, int] | None:
         """File, offset and length in bytes where the content lies in plain form, else None (an encrypted bundle)."""
         ...

@@ -1,0 +1,1 @@
+"""What speed claims are made from: each module measures against a peer or a limit, both in the same run."""

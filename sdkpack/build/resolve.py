@@ -1,0 +1,363 @@
+"""From a recipe to a plan: every choice made, every file found and hashed, every pipeline checked.
+
+The models' inputs and outputs are known only from the models, so the import steps run here, through the store. All
+that is wrong with the recipe is told at once.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdkpack.build.assets import Assets
+from sdkpack.build.digests import FileStamp, stamp_file
+from sdkpack.build.findings import Findings
+from sdkpack.build.fingerprint import Fingerprints, needed_distributions
+from sdkpack.build.load import LoadedRecipe
+from sdkpack.build.names import check_names
+from sdkpack.build.runner import Step, StepRun, StepRunner
+from sdkpack.build.sources import SourceFile, Sources
+from sdkpack.build.steps.compiling import Toolchain, compile_step, find_toolchain
+from sdkpack.build.steps.golden import golden_step, pipeline_golden_step
+from sdkpack.build.steps.importing import Imported, ModelFiles, import_step, stamp_model
+from sdkpack.build.steps.parity import ParitySettings
+from sdkpack.build.steps.samples import shape_problem
+from sdkpack.build.steps.variants import Opener
+from sdkpack.documents.pipeline import Pipeline
+from sdkpack.documents.plan import Plan, PlanInput
+from sdkpack.documents.recipe import ModelSection, NoticeSection, PipelineSection, Recipe
+from sdkpack.errors import DocumentError, Problem
+from sdkpack.host.params import ParamSchema
+from sdkpack.host.registry import Registered, Registry
+
+if TYPE_CHECKING:
+    from sdkpack.pipeline.nodes import ModelSignature
+    from sdkpack.pipeline.run import CheckedPipeline
+
+__all__ = ["NoticeFile", "Resolution", "resolve"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeFile:
+    """A notice of the recipe and, where it names one, its file."""
+
+    section: NoticeSection
+    source: SourceFile | None = None
+    stamp: FileStamp | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """A plan and what is needed to carry it out on this machine."""
+
+    plan: Plan
+    loaded: LoadedRecipe
+    models: Mapping[str, ModelFiles]
+    imports: Mapping[str, StepRun]
+    """By model; already run."""
+    steps: tuple[Step, ...]
+    """What remains to be run."""
+    targets: Mapping[str, tuple[str, ...]]
+    """Per model, the targets that it gets a variant for."""
+    toolchains: Mapping[str, Toolchain]
+    """Per target."""
+    checked: Mapping[str, CheckedPipeline]
+    assets: Assets
+    notices: tuple[NoticeFile, ...]
+    rows: tuple[Registered[Any], ...]
+    """Descriptors of the runtimes and operators in use."""
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.loaded.recipe
+
+
+def resolve(
+    loaded: LoadedRecipe,
+    *,
+    registry: Registry,
+    runner: StepRunner,
+    package_paths: Sequence[Path] = (),
+    parity: ParitySettings = ParitySettings(),
+) -> Resolution:
+    """Makes the plan of a recipe.
+
+    Args:
+        loaded: the recipe.
+        registry: the plugins in use.
+        runner: runs the import steps; its store keeps their results.
+        package_paths: folders of packages for `package://`.
+        parity: how variants are compared with their sources.
+
+    Raises:
+        SdkpackError: anything is wrong with the recipe or with what it names; see `Findings`.
+        InterruptedRunError: the user wants to stop.
+    """
+    sources = Sources(folder=loaded.folder, package_paths=tuple(path.absolute() for path in package_paths))
+    return _Resolver(loaded=loaded, registry=registry, runner=runner, sources=sources, parity=parity).resolution()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Resolver:
+    loaded: LoadedRecipe
+    registry: Registry
+    runner: StepRunner
+    sources: Sources
+    parity: ParitySettings
+    findings: Findings = field(init=False)
+    fingerprints: Fingerprints = field(default_factory=Fingerprints)
+    inputs: dict[str, PlanInput] = field(default_factory=dict)
+    models: dict[str, ModelFiles] = field(default_factory=dict)
+    steps: dict[str, Step] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.findings = Findings(self.loaded.name)
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.loaded.recipe
+
+    def resolution(self) -> Resolution:
+        check_names(self.recipe, self.findings)
+        toolchains = self._toolchains()
+        targets = {name: self._targets_of(name, section) for name, section in self.recipe.models.items()}
+        self._stamp_models()
+        imports = self._run_imports()
+        self._check_samples(imports)
+        self._compile_steps(imports, targets, toolchains)
+        metadata = {name: Imported(run.result).metadata for name, run in imports.items()}
+        assets = Assets(sources=self.sources, store=self.runner.store, metadata=metadata)
+        pipelines, checked = self._pipelines(imports, assets)
+        self._pipeline_steps(pipelines, checked, targets, assets)
+        notices = tuple(self._notice(number, section) for number, section in enumerate(self.recipe.notices))
+        self._check_releases()
+        self.findings.raise_any()
+        rows = self._rows(toolchains, pipelines)
+        plan = self._plan(imports, pipelines, assets, rows)
+        return Resolution(
+            plan=plan, loaded=self.loaded, models=self.models, imports=imports, targets=targets,
+            steps=tuple(step for step in self.steps.values() if step.plan.kind != "import"), toolchains=toolchains,
+            checked=checked, assets=assets, notices=notices, rows=rows,
+        )  # fmt: skip
+
+    # Targets and models -------------------------------------------------------------------------------------------
+    def _toolchains(self) -> dict[str, Toolchain]:
+        found: dict[str, Toolchain] = {}
+        for name, section in self.recipe.targets.items():
+            with self.findings.at(f"targets.{name}.runtime"):
+                found[name] = find_toolchain(section.runtime, self.registry)
+        return found
+
+    def _targets_of(self, model: str, section: ModelSection) -> tuple[str, ...]:
+        known = self.recipe.targets
+        if section.targets is None:
+            return tuple(known)
+        path = f"models.{model}.targets"
+        unknown = [name for name in section.targets if name not in known]
+        for name in unknown:
+            self._problem(path, f"there is no target {name!r}, expected one of {', '.join(known)}")
+        if not section.targets or len(set(section.targets)) != len(section.targets):
+            self._problem(path, "expected at least one target, each once")
+        return tuple(dict.fromkeys(name for name in section.targets if name in known))
+
+    def _stamp_models(self) -> None:
+        for name, section in self.recipe.models.items():
+            with self.findings.at(f"models.{name}.source"):
+                files = stamp_model(self.sources.find(section.source), self.runner.store, self.fingerprints)
+                self.models[name] = files
+                self.inputs |= files.plan_inputs()
+
+    def _run_imports(self) -> dict[str, StepRun]:
+        steps = {name: import_step(name, files, self.runner.store, self.fingerprints)
+                 for name, files in self.models.items()}  # fmt: skip
+        self.steps |= {step.id: step for step in steps.values()}
+        runs = self.runner.run(tuple(steps.values()), keep_going=True)
+        for name, step in steps.items():
+            if step.id in runs.failed:
+                self.findings.add(f"models.{name}.source", runs.failed[step.id])
+        return {name: runs.done[step.id] for name, step in steps.items() if step.id in runs.done}
+
+    def _check_samples(self, imports: Mapping[str, StepRun]) -> None:
+        for name, run in imports.items():
+            specs = {spec.name: spec for spec in Imported(run.result).inputs}
+            for tensor, shape in self.recipe.models[name].sample.items():
+                path = f"models.{name}.sample.{tensor}"
+                if tensor not in specs:
+                    self._problem(path, f"the model has no input {tensor!r}, expected one of {', '.join(specs)}")
+                elif reason := shape_problem(specs[tensor], shape):
+                    self._problem(path, f"the shape {list(shape)} {reason}")
+
+    def _compile_steps(
+        self,
+        imports: Mapping[str, StepRun],
+        targets: Mapping[str, tuple[str, ...]],
+        toolchains: Mapping[str, Toolchain],
+    ) -> None:
+        opener = Opener(self.runner.store, self.registry)
+        for model in imports:
+            for target in (name for name in targets[model] if name in toolchains):
+                with self.findings.at(f"targets.{target}"):
+                    step = compile_step(
+                        model, target, section=self.recipe.models[model], settings=self.recipe.targets[target],
+                        toolchain=toolchains[target], imported=self.steps[f"{model}/import"].plan,
+                        store=self.runner.store, registry=self.registry, fingerprints=self.fingerprints,
+                        parity=self.parity,
+                    )  # fmt: skip
+                    self.steps[step.id] = step
+            first = next((step for name in targets[model] if (step := self.steps.get(f"{model}/compile/{name}"))), None)
+            if first is not None:
+                golden = golden_step(
+                    model, compiled=first.plan, seed=self.parity.seed, store=self.runner.store, opener=opener,
+                    fingerprint=self.fingerprints.core("numpy"), cacheable=first.cacheable,
+                )  # fmt: skip
+                self.steps[golden.id] = golden
+
+    # Pipelines ----------------------------------------------------------------------------------------------------
+    def _pipelines(
+        self, imports: Mapping[str, StepRun], assets: Assets
+    ) -> tuple[dict[str, Pipeline], dict[str, CheckedPipeline]]:
+        from sdkpack.pipeline.check import check
+        from sdkpack.pipeline.normalize import normalize
+
+        signatures = {name: _signature(Imported(run.result)) for name, run in imports.items()}
+        failed = set(self.recipe.models) - set(imports)
+        pipelines: dict[str, Pipeline] = {}
+        checked: dict[str, CheckedPipeline] = {}
+        for name, section in self.recipe.pipelines.items():
+            # What is wrong with a model would be told again, as a pipeline's fault.
+            if any(step.model in failed for step in section.steps):
+                continue
+            with self.findings.at(f"pipelines.{name}"):
+                pipeline = normalize(
+                    name, section, registry=self.registry, models=signatures, assets=assets, read=assets.read
+                )
+                checked[name] = check(name, pipeline, registry=self.registry, models=signatures, assets=assets.read)
+                pipelines[name] = pipeline
+        return pipelines, checked
+
+    def _pipeline_steps(
+        self,
+        pipelines: Mapping[str, Pipeline],
+        checked: Mapping[str, CheckedPipeline],
+        targets: Mapping[str, tuple[str, ...]],
+        assets: Assets,
+    ) -> None:
+        opener = Opener(self.runner.store, self.registry)
+        for name, pipeline in pipelines.items():
+            samples = self._samples(name, self.recipe.pipelines[name])
+            used = sorted({step.model for step in pipeline.steps if step.model is not None})
+            compiled = {m: step for m in used if (step := self.steps.get(f"{m}/compile/{next(iter(targets[m]), '')}"))}
+            if len(compiled) != len(used):
+                continue  # a target failed; that is told already
+            for number, files in enumerate(samples):
+                step = pipeline_golden_step(
+                    name, number, pipeline=pipeline, checked=checked[name], samples=files,
+                    compiled={m: step.plan for m, step in compiled.items()},
+                    assets={path: assets.files[path].digest for path in _assets_of(pipeline)},
+                    fingerprint=self._pipeline_fingerprint(pipeline), store=self.runner.store, opener=opener,
+                    cacheable=all(step.cacheable for step in compiled.values()),
+                )  # fmt: skip
+                self.steps[step.id] = step
+
+    def _samples(self, name: str, section: PipelineSection) -> list[dict[str, tuple[SourceFile, FileStamp]]]:
+        rows: list[dict[str, tuple[SourceFile, FileStamp]]] = []
+        for number, sample in enumerate(section.samples):
+            path = f"pipelines.{name}.samples[{number}]"
+            given = sample if isinstance(sample, dict) else {next(iter(section.inputs)): sample}
+            if isinstance(sample, str) and len(section.inputs) != 1:
+                self._problem(path, f"expected a file for each of {', '.join(section.inputs)}, got one file")
+                continue
+            if set(given) != set(section.inputs):
+                self._problem(path, f"expected a file for each of {', '.join(section.inputs)}, got {', '.join(given)}")
+                continue
+            files: dict[str, tuple[SourceFile, FileStamp]] = {}
+            for key, reference in given.items():
+                with self.findings.at(path):
+                    source = self.sources.find(reference)
+                    files[key] = (source, self._stamped(source))
+            if len(files) == len(given):
+                rows.append(files)
+        return rows
+
+    def _pipeline_fingerprint(self, pipeline: Pipeline) -> str:
+        rows = self._operator_rows(pipeline)
+        plugins = sorted({self.fingerprints.plugin(row.plugin) for row in rows})
+        versions = [f"{name} {version}" for name, version in needed_distributions(rows).items()]
+        return "; ".join([self.fingerprints.core("numpy"), *plugins, *versions])
+
+    def _operator_rows(self, pipeline: Pipeline) -> list[Registered[Any]]:
+        names = sorted({step.op for step in pipeline.steps if step.op is not None})
+        split = (name.rpartition("/") for name in names)
+        return [self.registry.operator(name, int(version)) for name, _, version in split]
+
+    # The rest -----------------------------------------------------------------------------------------------------
+    def _notice(self, number: int, section: NoticeSection) -> NoticeFile:
+        if section.file is None:
+            return NoticeFile(section=section)
+        with self.findings.at(f"notices[{number}].file"):
+            source = self.sources.find(section.file)
+            return NoticeFile(section=section, source=source, stamp=self._stamped(source))
+        return NoticeFile(section=section)
+
+    def _check_releases(self) -> None:
+        for name, settings in self.recipe.release.items():
+            with self.findings.at(f"release.{name}"):
+                row = self.registry.exporter(str(settings.get("exporter", name)))
+                params = {key: value for key, value in settings.items() if key != "exporter"}
+                ParamSchema(row.info).instance(params, path=f"release.{name}")
+
+    def _stamped(self, source: SourceFile) -> FileStamp:
+        stamp = stamp_file(source.path)
+        self.inputs[source.reference] = PlanInput(
+            reference=source.reference, digest=stamp.digest, size_bytes=stamp.size_bytes
+        )
+        return stamp
+
+    def _rows(
+        self, toolchains: Mapping[str, Toolchain], pipelines: Mapping[str, Pipeline]
+    ) -> tuple[Registered[Any], ...]:
+        rows: list[Registered[Any]] = [toolchain.row for toolchain in toolchains.values()]
+        for pipeline in pipelines.values():
+            rows += self._operator_rows(pipeline)
+        return tuple({(type(row.info), row.info.name): row for row in rows}.values())
+
+    def _plan(
+        self,
+        imports: Mapping[str, StepRun],
+        pipelines: Mapping[str, Pipeline],
+        assets: Assets,
+        rows: tuple[Registered[Any], ...],
+    ) -> Plan:
+
+        return Plan(
+            plan=1,
+            sdkpack=importlib.metadata.version("sdkpack"),
+            bundle=self.recipe.bundle,
+            inputs=self.inputs | assets.inputs,
+            steps=tuple(step.plan for step in self.steps.values()),
+            pipelines=dict(pipelines),
+            plugins=needed_distributions(rows),
+            encrypt=self.recipe.encrypt,
+            sign=self.recipe.sign,
+            release=self.recipe.release,
+        )
+
+    def _problem(self, path: str, message: str) -> None:
+        problem = Problem(path=path, message=message)
+        self.findings.add(path, DocumentError("a problem with this recipe", problems=[problem]))
+
+
+def _signature(imported: Imported) -> ModelSignature:
+    from sdkpack.pipeline.nodes import ModelSignature
+
+    return ModelSignature(inputs=imported.inputs, outputs=imported.outputs)
+
+
+def _assets_of(pipeline: Pipeline) -> list[str]:
+    from sdkpack.pipeline.operators import asset_path
+
+    values = (value for step in pipeline.steps for value in step.params.values())
+    return sorted({path for value in values if (path := asset_path(value))})

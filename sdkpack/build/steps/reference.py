@@ -1,0 +1,135 @@
+"""ONNX's own reference implementation as the independent witness of what a model computes.
+
+It is written in NumPy, one operator at a time, after the operators' definitions, so it shares no kernel and no
+optimisation with a runtime. It is slow, which bounds what can be compared.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from sdkpack.build.store import Store, StoredFile
+from sdkpack.model.join import join_inline
+from sdkpack.model.table import read_table
+
+__all__ = ["RANDOM_OPERATORS", "NotComparableError", "reference_name", "run_reference"]
+
+RANDOM_OPERATORS: Final = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
+"""Operators whose outputs differ from one implementation to the next, also with a seed."""
+
+_MAX_WEIGHTS_BYTES: Final = 1 << 30
+# What the reference raises where it lacks an operator, a type or a case, or meets a fault of its own.
+_FAILURES: Final = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, RuntimeError, TypeError,
+    ValueError, Warning,
+)  # fmt: skip
+
+
+class NotComparableError(Exception):
+    """Why the reference has no answer."""
+
+
+def reference_name() -> str:
+    import onnx
+
+    return f"onnx.reference {onnx.__version__}"
+
+
+def run_reference(
+    files: Mapping[str, StoredFile],
+    inputs: Mapping[str, Any],
+    *,
+    store: Store,
+    operators: Sequence[tuple[str, str]],
+    limit_s: float,
+    progress: Callable[[float | None, str], None],
+) -> dict[str, Any]:
+    """The outputs by name.
+
+    Args:
+        files: graph, weights and table of the imported model.
+        inputs: arrays by name.
+        store: where the files are.
+        operators: domain and name of what the model uses.
+        limit_s: seconds that it may take; checked between nodes.
+        progress: told the share of nodes that are done; what it raises passes.
+
+    Raises:
+        NotComparableError: the reference cannot compute this model, or not in time.
+    """
+    random = sorted(name for domain, name in operators if not domain and name in RANDOM_OPERATORS)
+    if random:
+        raise NotComparableError(f"it draws random numbers ({', '.join(random)})")
+    if files["weights"].size_bytes > _MAX_WEIGHTS_BYTES:
+        raise NotComparableError(f"its weights are larger than {_MAX_WEIGHTS_BYTES >> 30} GiB")
+    import numpy as np
+
+    watch = _Watch(limit_s, progress)
+    try:
+        evaluator = _evaluator(_proto(files, store), watch)
+        with np.errstate(all="ignore"):
+            outputs = evaluator.run(None, dict(inputs))
+    except _FAILURES as error:
+        text = " ".join(str(error).split())[:200]
+        raise NotComparableError(f"the reference failed: {type(error).__name__}: {text}") from error
+    return dict(zip(evaluator.output_names, outputs, strict=True))
+
+
+class _Watch:
+    """Looks at the clock before each node."""
+
+    def __init__(self, limit_s: float, progress: Callable[[float | None, str], None]) -> None:
+        self._until = time.monotonic() + limit_s
+        self._limit_s = limit_s
+        self._progress = progress
+        self.total = 0
+        self._done = 0
+
+    def node(self) -> None:
+        if time.monotonic() > self._until:
+            raise NotComparableError(f"the reference takes longer than {self._limit_s:g} s")
+        self._done += 1
+        # Nodes of subgraphs run more often than they stand there.
+        self._progress(min(self._done / max(self.total, 1), 1.0), "comparing with the reference")
+
+
+def _evaluator(proto: Any, watch: _Watch) -> Any:
+    from onnx.reference import ReferenceEvaluator
+
+    evaluator = ReferenceEvaluator(proto)
+    watch.total = len(evaluator.rt_nodes_)
+    evaluator.rt_nodes_ = [_Watched(node, watch) for node in evaluator.rt_nodes_]
+    return evaluator
+
+
+class _Watched:
+    """A node of the reference that tells before it runs; in all else the node itself."""
+
+    def __init__(self, node: Any, watch: _Watch) -> None:
+        self._node = node
+        self._watch = watch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._node, name)
+
+    @property
+    def __class__(self) -> Any:  # the evaluator asks some nodes for their class
+        return self._node.__class__
+
+    def run(self, *args: Any, **options: Any) -> Any:
+        self._watch.node()
+        return self._node.run(*args, **options)
+
+
+def _proto(files: Mapping[str, StoredFile], store: Store) -> Any:
+    from onnx import ModelProto
+
+    weights = store.read(files["weights"])
+    table = read_table(store.read(files["tensors"]), len(weights))
+    proto = ModelProto()
+    proto.ParseFromString(b"".join(join_inline(store.read(files["graph"]), table, weights)))
+    return proto

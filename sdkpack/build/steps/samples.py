@@ -1,0 +1,68 @@
+"""Inputs for recorded and compared runs, made from a model's specs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from sdkpack.errors import ModelError, SdkpackError, StepError
+from sdkpack.types import TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Arrays", "fit_samples", "given_shapes", "shape_problem"]
+
+Arrays = Mapping[str, "NDArray[Any]"]
+
+# Sizes to try for what neither the model nor the author fixes. Convolutional nets mostly want a multiple of their
+# stride, at most 32; 64 leaves something of the picture after it. Larger ones cost time in the reference.
+_GUESSES: Final = (64, 32, 16, 128, 224, 512, 8, 1)
+
+
+def shape_problem(spec: TensorSpec, shape: Sequence[int]) -> str:
+    """Why `shape` cannot be one of `spec`; empty where it can."""
+    fits = len(shape) == len(spec.shape) and all(
+        not isinstance(dim, int) or dim == size for dim, size in zip(spec.shape, shape, strict=True)
+    )
+    return "" if fits else f"does not fit {spec}"
+
+
+def given_shapes(specs: Sequence[TensorSpec], sample: Mapping[str, Sequence[int]]) -> tuple[TensorSpec, ...]:
+    """The specs with the shapes that the author states."""
+    return tuple(replace(spec, shape=tuple(sample[spec.name])) if spec.name in sample else spec for spec in specs)
+
+
+def fit_samples(
+    specs: Sequence[TensorSpec], run: Callable[[Arrays], Arrays], *, seed: int, what: str
+) -> tuple[Arrays, Arrays]:
+    """Inputs that a model runs with, and what it gave for them: the first guess at open sizes that works.
+
+    Args:
+        specs: the inputs; symbolic sizes are guessed, one symbol alike everywhere.
+        run: the model.
+        seed: for the numbers.
+        what: the model, for messages.
+
+    Raises:
+        StepError: the model runs with none of the guesses.
+    """
+    from sdkpack.model.sample import make_samples
+
+    closed = all(isinstance(dim, int) for spec in specs for dim in spec.shape)
+    failure: SdkpackError | None = None
+    for guess in _GUESSES[:1] if closed else _GUESSES:
+        try:
+            inputs = make_samples(specs, seed=seed, other_dim=guess)
+            return inputs, run(inputs)
+        except ModelError:
+            raise
+        except SdkpackError as error:
+            failure = failure or error
+    assert failure is not None
+    name = specs[0].name if specs else "x"
+    raise StepError(
+        f"{what} does not run with inputs made for it: {failure.message}",
+        hint=f"state shapes that it takes in the recipe, as sample = {{ {name!r} = [1, 3, 224, 224] }} of the model",
+    ) from failure

@@ -1,0 +1,115 @@
+"""Between a compile step's result in the store and a `Variant`: as the manifest has it, and opened for a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sdkpack.build.digests import canonical_json
+from sdkpack.build.store import Store, StoredFile, StoredResult
+from sdkpack.documents.evidence import Evidence
+from sdkpack.documents.manifest import Needs, TensorEntry, Variant, VariantPart
+from sdkpack.host.registry import Registry
+from sdkpack.types import TensorSpec
+
+if TYPE_CHECKING:
+    from sdkpack.session.models import LoadedModel
+
+__all__ = ["Opener", "Signature", "bundle_files", "entries_of", "variant_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Inputs and outputs of a model."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def bundle_files(result: StoredResult, folder: str) -> dict[str, StoredFile]:
+    """The files of a compiled variant by the name that they get in the bundle, below `folder`."""
+    return {f"{folder}/{name}": file for name, file in result.files.items()}
+
+
+def variant_of(
+    result: StoredResult,
+    *,
+    target: str,
+    folder: str,
+    step: str,
+    portable: bool = False,
+    platforms: Iterable[str] = (),
+) -> Variant:
+    """The manifest's words for what a compile step made.
+
+    Args:
+        result: of the compile step.
+        target: the recipe's name.
+        folder: where the files stand in the bundle.
+        step: the id of the step, for its evidence.
+        portable: it is a plain ONNX model.
+        platforms: where the runtime works.
+    """
+    data: Mapping[str, Any] = result.data
+    parts = tuple(
+        VariantPart(
+            runtime=part["runtime"],
+            files={role: f"{folder}/{name}" for role, name in part["files"].items()},
+            entry=part["entry"] or None,
+            inputs=entries_of(part["inputs"]),
+            outputs=entries_of(part["outputs"]),
+            options=part["options"],
+        )
+        for part in data["parts"]
+    )
+    needs = Needs(platforms=tuple(platforms), runtime=data["needs"], token=data["token"] or None)
+    evidence = tuple(
+        Evidence.model_validate_json(canonical_json({**finding, "step": step})) for finding in data.get("evidence", ())
+    )
+    return Variant(
+        target=target,
+        precision=data["precision"],
+        portable=portable,
+        parts=parts,
+        needs=needs,
+        absorbed=tuple(data["absorbed"]),
+        shapes=data["shapes"],
+        evidence=evidence,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """Opens variants whose files are in the store, the same way as a session opens those of a bundle."""
+
+    store: Store
+    registry: Registry
+
+    def open(self, result: StoredResult, *, model: str) -> LoadedModel:
+        """Makes a compiled variant ready to run; close it after use.
+
+        Raises:
+            PluginError: its runtime cannot run here.
+            RunError: the runtime refused it.
+        """
+        from sdkpack.session.blobs import FileBlob
+        from sdkpack.session.models import Resources, open_variant
+
+        variant = variant_of(result, target="build", folder="build", step="build")
+        files = bundle_files(result, "build")
+
+        def blob(path: str) -> FileBlob:
+            return FileBlob(self.store.path(files[path].digest), media_type=files[path].media_type)
+
+        signature = Signature(
+            tuple(entry.spec() for entry in entries_of(result.data["inputs"])),
+            tuple(entry.spec() for entry in entries_of(result.data["outputs"])),
+        )
+        # One thread: sums in one order, so that a recorded run is the same each time.
+        return open_variant(signature, variant, blob, self.registry, name=model, resources=Resources(threads=1))
+
+
+def entries_of(entries: Iterable[Any]) -> tuple[TensorEntry, ...]:
+    """Tensor entries from the JSON of a stored result."""
+    return tuple(TensorEntry.model_validate_json(canonical_json(entry)) for entry in entries)

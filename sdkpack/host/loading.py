@@ -1,0 +1,239 @@
+"""Loads one plugin module so that, if it is broken, it costs nothing but itself.
+
+pluggy's own entry-point loader lets one broken plugin end the tool, one raising hook lose every other plugin's rows,
+and a misspelt hook pass unseen. Here each plugin has a manager of its own: it is imported, checked and asked for its
+rows inside one try, and what went wrong is kept for `sdkpack plugins` and `sdkpack doctor`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import importlib
+import importlib.metadata
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sdkpack.plugin.info import (
+    API_VERSION,
+    ExporterInfo,
+    KeyProviderInfo,
+    OperatorInfo,
+    PluginInfo,
+    RuntimeInfo,
+)
+from sdkpack.types import ValueType
+
+__all__ = ["PluginState", "import_quietly", "installed", "kind_of", "label_of", "load_plugin"]
+
+_log = logging.getLogger("sdkpack.host")
+
+_HOOKS: Final[Mapping[str, type[PluginInfo]]] = {
+    "sdkpack_operators": OperatorInfo,
+    "sdkpack_runtimes": RuntimeInfo,
+    "sdkpack_exporters": ExporterInfo,
+    "sdkpack_key_providers": KeyProviderInfo,
+}
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*([.-][a-z0-9_]+)*")
+_LOAD: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginState:
+    """One plugin module and what became of it."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+    api: tuple[int, int] | None
+    reason: str = ""
+    """Why it is not used; empty where it is."""
+    rows: tuple[PluginInfo, ...] = ()
+
+    @property
+    def loaded(self) -> bool:
+        return not self.reason
+
+
+def import_quietly(module_name: str) -> Any:
+    """Imports a plugin's module. stdout carries results alone: one that greets its user would break `--json`."""
+    with contextlib.redirect_stdout(sys.stderr):
+        return importlib.import_module(module_name)
+
+
+def installed(group: str) -> Sequence[tuple[str, str, str, str]]:
+    """Name, module, distribution and version of every entry point of the group, sorted.
+
+    `importlib.metadata.entry_points` parses the entry points of every distribution, and one malformed file among them
+    ends it. Here only those are parsed that mention the group, each on its own.
+    """
+    found: dict[tuple[str, str, str], str] = {}
+    for distribution in importlib.metadata.distributions():
+        try:
+            text = distribution.read_text("entry_points.txt") or ""
+            if group not in text:
+                continue
+            # The first on the path is the one that imports find.
+            name, version = _identity(distribution)
+            for point in distribution.entry_points:
+                if point.group == group:
+                    found.setdefault((point.name, point.value, name), version)
+        except Exception as error:
+            _log.warning("the entry points of %s cannot be read: %s", _whereabouts(distribution), error)
+    return [(point, module, name, version) for (point, module, name), version in sorted(found.items())]
+
+
+def _identity(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
+    # `distribution.name` and `.version` raise or warn, by Python version, where METADATA is broken.
+    facts = distribution.metadata
+    have = set(facts)
+    return (facts["Name"] if "Name" in have else "unnamed distribution"), facts["Version"] if "Version" in have else ""
+
+
+def _whereabouts(distribution: importlib.metadata.Distribution) -> str:
+    return str(distribution.locate_file(""))
+
+
+def load_plugin(name: str, module_name: str, distribution: str, version: str) -> PluginState:
+    """Imports a plugin and asks it for its rows; never raises, ^C aside."""
+    api: tuple[int, int] | None = None
+    rows: tuple[PluginInfo, ...] = ()
+    reason = ""
+    try:
+        module = import_quietly(module_name)
+        api = _api_of(module)
+        rows = _ask(module, name)
+    except _RefusedError as error:
+        reason = str(error)
+    except (Exception, SystemExit) as error:
+        # Not ImportError alone: what a plugin's modules raise is up to them, sys.exit() included. ^C passes.
+        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+    if reason:
+        _log.debug("plugin %s did not load: %s", name, reason)
+    return PluginState(
+        name=name, module=module_name, distribution=distribution, version=version, api=api, reason=reason, rows=rows
+    )
+
+
+class _RefusedError(Exception):
+    """Why a plugin is not used, in words for its author."""
+
+
+def _api_of(module: object) -> tuple[int, int]:
+    api = getattr(module, "SDKPACK_API", None)
+    if not (isinstance(api, tuple) and len(api) == 2 and all(isinstance(part, int) for part in api)):
+        raise _RefusedError("does not say which plugin API it is for: SDKPACK_API = (1, 0) is missing")
+    if api[0] != API_VERSION[0] or api[1] > API_VERSION[1]:
+        have = ".".join(map(str, API_VERSION))
+        raise _RefusedError(f"is for plugin API {api[0]}.{api[1]}, this sdkpack has {have}")
+    return api[0], api[1]
+
+
+def _ask(module: object, name: str) -> tuple[PluginInfo, ...]:
+    import pluggy
+
+    from sdkpack.plugin import hookspecs
+
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(module, name)
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise _RefusedError(f"{_unknown_hook(str(error))}; hooks are {', '.join(_HOOKS)}") from error
+    rows: list[PluginInfo] = []
+    for hook, kind in _HOOKS.items():
+        for implementation in getattr(manager.hook, hook).get_hookimpls():
+            rows += _rows_of(implementation.function, hook, kind)
+    _no_name_twice(rows)
+    return tuple(rows)
+
+
+def _rows_of(function: Callable[[], object], hook: str, kind: type[PluginInfo]) -> Iterable[PluginInfo]:
+    # Called directly, not through the manager: pluggy drops None, and an author who forgot `return` must be told.
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            result = function()
+            if not isinstance(result, Iterable) or isinstance(result, str | bytes):
+                raise _RefusedError(f"{hook} returned {_word(result)}, expected a list of {kind.__name__}")
+            rows = [_checked(row, kind, hook) for row in result]
+    except _RefusedError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _RefusedError(f"{hook} raised {type(error).__name__}: {error}") from error
+    return rows
+
+
+def _no_name_twice(rows: Iterable[PluginInfo]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for row in rows:
+        claim = (kind_of(row), label_of(row))
+        if claim in seen:
+            raise _RefusedError(f"has two rows for {claim[0]} {claim[1]!r}")
+        seen.add(claim)
+
+
+def _unknown_hook(text: str) -> str:
+    words = text.split("'")
+    if len(words) < 2:
+        return text
+    near = difflib.get_close_matches(words[1], _HOOKS, n=1)
+    meant = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"implements {words[1]!r}, which is no hook{meant}"
+
+
+def _checked(row: Any, kind: type[PluginInfo], hook: str) -> PluginInfo:
+    """Refuses a row that would fail later, far from its author."""
+    if not isinstance(row, kind):
+        raise _RefusedError(f"{hook} returned a list with {_word(row)} in it, expected {kind.__name__}")
+    name: object = row.name
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+        raise _RefusedError(f"{hook} returned the name {row.name!r}, expected lower case such as acme.npu2")
+    params: object = row.params
+    if params is not None and not (isinstance(params, type) and dataclasses.is_dataclass(params)):
+        raise _RefusedError(f"{hook} returned {row.name!r} with params {row.params!r}, expected a dataclass or None")
+    for load in _loads(row):
+        if not (isinstance(load, str) and _LOAD.fullmatch(load)):
+            raise _RefusedError(f"{hook} returned {row.name!r} with load {load!r}, expected 'package.module:Class'")
+    if isinstance(row, OperatorInfo):
+        _check_operator(row, hook)
+    return row
+
+
+def _loads(row: PluginInfo) -> Sequence[object]:
+    if isinstance(row, RuntimeInfo):
+        return [half.load for half in (row.compiler, row.runner) if half is not None]
+    return [row.load] if isinstance(row, OperatorInfo | ExporterInfo | KeyProviderInfo) else []
+
+
+def _check_operator(row: OperatorInfo, hook: str) -> None:
+    if type(row.version) is not int or row.version < 1:
+        raise _RefusedError(f"{hook} returned {row.name!r} with version {row.version!r}, expected 1, 2, ...")
+    for ports in (row.inputs, row.outputs):
+        if len({port.name for port in ports}) < len(ports):
+            raise _RefusedError(f"{hook} returned {row.name!r} with two ports of one name")
+        for port in ports:
+            try:
+                ValueType.parse(port.type)
+            except ValueError as error:
+                raise _RefusedError(f"{hook} returned {row.name!r} with a bad port {port.name!r}: {error}") from error
+
+
+def _word(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def label_of(info: PluginInfo) -> str:
+    """What no two plugins may claim: the name, of an operator with its version."""
+    return f"{info.name}/{info.version}" if isinstance(info, OperatorInfo) else info.name
+
+
+def kind_of(info: PluginInfo) -> str:
+    """`operator`, `runtime`, `exporter`, `key provider`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(info).__name__.removesuffix("Info")).lower()

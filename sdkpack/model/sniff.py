@@ -1,0 +1,63 @@
+"""What a file that is no ONNX model looks like, so that an error can say it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["looks_like"]
+
+_CONVERT: Final = "convert it to ONNX first"
+_AGAIN: Final = "download the file itself"
+
+# (offset, magic, what it is, next step)
+_MAGICS: Final[tuple[tuple[int, bytes, str, str], ...]] = (
+    (0, b"version https://git-lfs", "a Git LFS pointer, not the file it stands for", "run: git lfs pull"),
+    (0, b"\x89SDK\r\n\x1a\n", "an sdkpack bundle", "use: sdkpack unpack"),
+    (4, b"TFL3", "a TensorFlow Lite model", _CONVERT),
+    (4, b"ORTM", "an ORT-format model", "take the .onnx file that it was made from"),
+    (0, b"PK\x03\x04", "a ZIP archive (PyTorch .pt, Keras .keras, npz, ...)", _CONVERT),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5)", _CONVERT),
+    (0, b"\x1f\x8b", "a gzip file", "unpack it first"),
+    (0, b"BZh", "a bzip2 file", "unpack it first"),
+    (0, b"\xfd7zXZ\x00", "an xz file", "unpack it first"),
+    (0, b"GGUF", "a GGUF model", "GGUF has no graph: take the model's ONNX export"),
+    (0, b"RKNN", "a compiled RKNN model", "take the .onnx file that it was made from"),
+    (0, b"ptrt", "a TensorRT engine", "take the .onnx file that it was made from"),
+    (0, b"ftrt", "a TensorRT engine", "take the .onnx file that it was made from"),
+    (0, b"\x93NUMPY", "a NumPy array", _CONVERT),
+    (0, b"\x7fELF", "a program or shared library", _AGAIN),
+    (0, b"%PDF", "a PDF document", _AGAIN),
+    (0, b"\x89PNG", "a PNG image", _AGAIN),
+    (0, b"\xff\xd8\xff", "a JPEG image", _AGAIN),
+)
+
+
+def looks_like(head: bytes) -> tuple[str, str] | None:
+    """(what it looks like, next step) for the first bytes (512 suffice) of a file; None where nothing is known."""
+    if not head:
+        return "an empty file", "check how the file was made or copied"
+    for offset, magic, what, hint in _MAGICS:
+        if head[offset : offset + len(magic)] == magic:
+            return what, hint
+    if len(head) > 2 and head[0] == 0x80 and 2 <= head[1] <= 5:
+        return "a Python pickle (PyTorch .pt, .pth)", "export it to ONNX with the code that defines the network"
+    if len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 27:
+        return "a safetensors file", "it holds weights without a network: export the model to ONNX"
+    return _text(head)
+
+
+def _text(head: bytes) -> tuple[str, str] | None:
+    try:
+        text = head[:512].decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(head[:512]) - 3:
+            return None
+        text = head[: error.start].decode()
+    if any(ord(letter) < 32 and letter not in "\t\r\n\f" for letter in text):
+        return None
+    start = text.lstrip("\ufeff \t\r\n").lower()
+    if start.startswith(("<!doctype html", "<html")):
+        return "an HTML page", "the download was answered with a web page: " + _AGAIN
+    if start.startswith("<?xml"):
+        return "an XML file (OpenVINO IR, ...)", _CONVERT
+    return "a text file", "a model in ONNX's binary form is needed"

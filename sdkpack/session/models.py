@@ -1,0 +1,297 @@
+"""Opening one variant of a model, and calling it by tensors."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from sdkpack.documents.manifest import TensorEntry, Variant, VariantPart
+from sdkpack.errors import BundleError, RunError, SdkpackError
+from sdkpack.host.registry import Registered, Registry
+from sdkpack.pipeline.deadline import Deadline
+from sdkpack.plugin.info import RuntimeInfo
+from sdkpack.plugin.runtime import Blob, OpenRequest, Runner, RunnerSession
+from sdkpack.session.choice import load_runner
+from sdkpack.session.tensors import check_inputs, check_outputs
+from sdkpack.session.workers import OwnerThread, Pool
+from sdkpack.types import TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["LoadedModel", "Resources", "Signature", "open_variant"]
+
+_log = logging.getLogger("sdkpack.session")
+
+_CONCURRENT: Final = "run.concurrent"
+_CLONE: Final = "run.clone"
+
+
+class Signature(Protocol):
+    """Inputs and outputs of a model: a manifest's entry, or a pair of spec tuples."""
+
+    @property
+    def inputs(self) -> Sequence[TensorEntry] | Sequence[TensorSpec]: ...
+
+    @property
+    def outputs(self) -> Sequence[TensorEntry] | Sequence[TensorSpec]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What one model may use."""
+
+    threads: int | None = None
+    """Of all its instances together; None: the runtime's own choice."""
+    memory_limit_bytes: int | None = None
+    instances: int = 1
+    device: str = ""
+
+    def per_instance(self) -> tuple[int | None, int | None]:
+        """Threads and bytes of one instance; at least one thread."""
+        threads = None if self.threads is None else max(1, self.threads // self.instances)
+        limit = None if self.memory_limit_bytes is None else self.memory_limit_bytes // self.instances
+        return threads, limit
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One loaded part, called through its owner thread where its runtime needs one."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    session: RunnerSession
+    owner: OwnerThread | None
+    label: str
+
+    def run(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self.owner is None:
+            return self._run(inputs)
+        return self.owner.call(lambda: self._run(inputs))
+
+    def _run(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        with _as_run_error(f"{self.label} failed"):
+            return self.session.run(inputs)
+
+    def close(self) -> None:
+        if self.owner is None:
+            self.session.close()
+            return
+        self.owner.call(self.session.close)
+        self.owner.close()
+
+
+_Instance = tuple[_Part, ...]
+
+
+class LoadedModel:
+    """A variant that is ready to run; thread-safe. Made by `open_variant`."""
+
+    def __init__(
+        self, name: str, signature: Signature, instances: Sequence[_Instance], *, concurrent: bool, shared: bool
+    ) -> None:
+        self.name = name
+        self.inputs = _specs(signature.inputs)
+        self.outputs = _specs(signature.outputs)
+        self.weights_shared = shared
+        """Whether the instances share one copy of the weights."""
+        self._instances = tuple(instances)
+        self._pool = None if concurrent and len(instances) == 1 else Pool(instances, what=f"model {name!r}")
+        self._closed = False
+
+    @property
+    def instances(self) -> int:
+        return len(self._instances)
+
+    def __call__(self, inputs: Mapping[str, Any], *, deadline: Deadline | None = None) -> dict[str, NDArray[Any]]:
+        """Computes the outputs, by name, from the inputs, by name.
+
+        Args:
+            inputs: NumPy arrays.
+            deadline: when waiting for a free instance ends. A call that runs is not interrupted: no runtime can be
+                stopped safely.
+
+        Raises:
+            InputError: the inputs are not as the model takes them.
+            RunError: the runtime failed, or the deadline passed.
+        """
+        arrays = check_inputs(self.inputs, inputs, what=f"model {self.name!r}")
+        if deadline is not None:
+            deadline.check(f"model {self.name!r}")
+        if self._pool is None:
+            return self._chain(self._instances[0], arrays)
+        with self._pool.one(deadline) as instance:
+            return self._chain(instance, arrays)
+
+    def close(self) -> None:
+        """Frees everything; may be called twice. No call may be under way."""
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.ExitStack() as stack:  # one part's failure keeps no other open
+            for instance in self._instances:
+                for part in instance:
+                    stack.callback(part.close)
+
+    def _chain(self, instance: _Instance, values: dict[str, Any]) -> dict[str, NDArray[Any]]:
+        if self._closed:
+            raise RunError(f"model {self.name!r} is closed")
+        for number, part in enumerate(instance):
+            taken = {spec.name: values[spec.name] for spec in part.inputs}
+            if part.inputs != self.inputs:  # a variant may fix sizes that the model leaves open
+                taken = check_inputs(part.inputs, taken, what=part.label)
+            given = check_outputs(part.outputs, part.run(taken), what=part.label)
+            # What no later part takes is let go, so that intermediates do not add up.
+            needed = {spec.name for later in instance[number + 1 :] for spec in later.inputs}
+            needed |= {spec.name for spec in self.outputs}
+            values = {name: value for name, value in (values | given).items() if name in needed}
+        return check_outputs(self.outputs, values, what=f"model {self.name!r}")
+
+
+def open_variant(
+    signature: Signature,
+    variant: Variant,
+    blobs: Callable[[str], Blob],
+    registry: Registry,
+    *,
+    name: str,
+    resources: Resources = Resources(),
+    encrypted: bool = False,
+) -> LoadedModel:
+    """Makes a variant ready to run.
+
+    Args:
+        signature: the model's inputs and outputs.
+        variant: what to open.
+        blobs: the file of a bundle path; the blobs stay alive until the model is closed.
+        registry: where the runtimes come from.
+        name: the model's name, for messages.
+        resources: budgets and the number of instances.
+        encrypted: the plaintext is secret, nothing derived from it may be written to a disk.
+
+    Raises:
+        BundleError: the parts do not make a chain from the inputs to the outputs.
+        PluginError: a runtime is missing or broken.
+        RunError: a runtime refused a part.
+    """
+    _check_chain(signature, variant, name)
+    runtimes = [registry.runtime(part.runtime) for part in variant.parts]
+    concurrent = all(_CONCURRENT in runtime.info.capabilities for runtime in runtimes)
+    opener = _Opener(variant=variant, blobs=blobs, name=name, resources=resources, encrypted=encrypted,
+                     runtimes=runtimes)  # fmt: skip
+    opened: list[_Instance] = []
+    try:
+        opened.append(opener.first())
+        while len(opened) < resources.instances:
+            opened.append(opener.another(opened[0]))
+    except BaseException:
+        for part in (part for instance in opened for part in instance):
+            part.close()
+        raise
+    _log.debug("model %s: opened target %s, %d instance(s)", name, variant.target, len(opened))
+    shared = len(opened) == 1 or opener.clones
+    return LoadedModel(name, signature, opened, concurrent=concurrent, shared=shared)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opener:
+    variant: Variant
+    runtimes: Sequence[Registered[RuntimeInfo]]
+    blobs: Callable[[str], Blob]
+    name: str
+    resources: Resources
+    encrypted: bool
+
+    @property
+    def clones(self) -> bool:
+        return all(_CLONE in runtime.info.capabilities for runtime in self.runtimes)
+
+    def first(self) -> _Instance:
+        return self._each(lambda number, runner: runner.open(self._request(self.variant.parts[number])))
+
+    def another(self, like: _Instance) -> _Instance:
+        if not self.clones:
+            return self.first()
+
+        def clone(number: int, _: Runner) -> RunnerSession:
+            original: Any = like[number].session
+            copy: RunnerSession = original.clone()
+            return copy
+
+        return self._each(clone)
+
+    def _each(self, make: Callable[[int, Runner], RunnerSession]) -> _Instance:
+        parts: list[_Part] = []
+        try:
+            for number in range(len(self.variant.parts)):
+                parts.append(self._part(number, make))
+        except BaseException:
+            for part in parts:
+                part.close()
+            raise
+        return tuple(parts)
+
+    def _part(self, number: int, make: Callable[[int, Runner], RunnerSession]) -> _Part:
+        runtime, spec = self.runtimes[number], self.variant.parts[number]
+        label = f"model {self.name!r} on {runtime.info.name}"
+        owner = None if _CONCURRENT in runtime.info.capabilities else OwnerThread(self.name)
+
+        def opened() -> RunnerSession:
+            with _as_run_error(f"{label} could not be opened"):
+                return make(number, load_runner(runtime))
+
+        try:
+            session = opened() if owner is None else owner.call(opened)
+        except BaseException:
+            if owner is not None:
+                owner.close()
+            raise
+        return _Part(_specs(spec.inputs), _specs(spec.outputs), session, owner, label)
+
+    def _request(self, part: VariantPart) -> OpenRequest:
+        threads, limit = self.resources.per_instance()
+        return OpenRequest(
+            files={role: self.blobs(path) for role, path in part.files.items()},
+            inputs=_specs(part.inputs),
+            outputs=_specs(part.outputs),
+            entry=part.entry or "",
+            device=self.resources.device,
+            options=part.options,
+            threads=threads,
+            memory_limit_bytes=limit,
+            encrypted=self.encrypted,
+        )
+
+
+def _check_chain(signature: Signature, variant: Variant, name: str) -> None:
+    """Every part must be fed by the inputs or by a part before it, and the outputs by some part."""
+    known = {spec.name for spec in signature.inputs}
+    for number, part in enumerate(variant.parts, start=1):
+        for tensor in part.inputs:
+            if tensor.name not in known:
+                raise BundleError(
+                    f"part {number} of model {name!r} for {variant.target!r} takes {tensor.name!r}, which nothing gives"
+                )
+        known |= {tensor.name for tensor in part.outputs}
+    made = {tensor.name for part in variant.parts for tensor in part.outputs}
+    for spec in signature.outputs:
+        if spec.name not in made:
+            raise BundleError(f"no part of model {name!r} for {variant.target!r} gives its output {spec.name!r}")
+
+
+def _specs(tensors: Sequence[TensorEntry] | Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+    return tuple(tensor.spec() if isinstance(tensor, TensorEntry) else tensor for tensor in tensors)
+
+
+@contextlib.contextmanager
+def _as_run_error(message: str) -> Iterator[None]:
+    """Turns whatever a runtime raises into a `RunError` that names model and runtime."""
+    try:
+        yield
+    except SdkpackError:
+        raise
+    except Exception as error:  # the boundary to a plugin: native libraries have exception types of their own
+        raise RunError(f"{message}: {type(error).__name__}: {error}") from error
