@@ -119,7 +119,7 @@ class _Watched:
         return getattr(self._node, name)
 
     @property
-    def __class__(self) -> Any:  # the evaluator asks some nodes for their class
+    def __class__(self) -> Any:  # type: ignore[misc]  # the evaluator asks some nodes for their class
         return self._node.__class__
 
     def run(self, *args: Any, **options: Any) -> Any:
