@@ -109,6 +109,11 @@ def test_each_brings_a_value_from_elsewhere_to_the_first_free_port(normalized: A
     assert pipeline.steps[2].inputs == {"x": "strips"}
 
 
+def test_chaining_leaves_optional_ports_alone(normalized: Any) -> None:
+    pipeline = normalized({"op": "t.strips"}, {"op": "t.sum", "each": "x"}, inputs={"v": TENSOR["x"]})
+    assert pipeline.steps[1].inputs == {"x": "strips-strips"}
+
+
 def test_a_file_becomes_an_asset_and_a_list_stays(normalized: Any) -> None:
     pipeline = normalized(
         {"op": "t.label", "with": {"labels": "labels.txt"}, "as": "a"},
