@@ -130,7 +130,10 @@ def _placed(error: SdkpackError, step_id: str, item: str) -> SdkpackError:
     if error.where:
         return error
     message = f"{item}: {error.message}" if item else error.message
-    return type(error)(message, hint=error.hint, where=step_id, problems=error.problems)
+    # A plugin's own subclass may take other arguments: the nearest of sdkpack's says the same to the caller.
+    kind = next(base for base in type(error).__mro__ if base.__module__ == SdkpackError.__module__)
+    assert issubclass(kind, SdkpackError)
+    return kind(message, hint=error.hint, where=step_id, problems=error.problems)
 
 
 def _reason(error: Exception) -> str:

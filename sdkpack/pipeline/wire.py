@@ -155,12 +155,11 @@ class Wiring:
 
     # Connections ------------------------------------------------------------------------------------------------
     def _connect(self, wire: Wire, step: StepSection, node: Node | None) -> None:
-        ports = node.input_names if node else ()
         before = len(self._findings)
         feeds = self._written(wire.index, step, node)
         each = _tuple(step.each)
         if feeds is None:
-            feeds = self._chained(each, ports)
+            feeds = self._chained(each, node)
             if node is None:
                 self._used.update(self._previous)
         if node is not None:
@@ -207,10 +206,17 @@ class Wiring:
             hint=near(port, node.input_names),
         )
 
-    def _chained(self, each: tuple[str, ...], ports: tuple[str, ...]) -> dict[str, str]:
-        """What the step before gave, unless `each` names a value from elsewhere: then that is meant."""
-        elsewhere = [name for name in each if name in self._known and name not in (*ports, *self._previous)]
-        return {} if elsewhere else dict(zip(ports, self._previous, strict=False))
+    def _chained(self, each: tuple[str, ...], node: Node | None) -> dict[str, str]:
+        """What the step before gave, unless `each` names a value from elsewhere: then that is meant.
+
+        From the second on, only ports that must be fed are: a side output of one step is not meant for an option of
+        the next.
+        """
+        if node is None:
+            return {}
+        elsewhere = [name for name in each if name in self._known and name not in (*node.input_names, *self._previous)]
+        chained = [port.name for number, port in enumerate(node.inputs) if number == 0 or not port.optional]
+        return {} if elsewhere else dict(zip(chained, self._previous, strict=False))
 
     def _mapped(
         self, index: int, step: StepSection, node: Node, each: tuple[str, ...], feeds: dict[str, str]

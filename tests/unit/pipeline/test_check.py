@@ -127,7 +127,7 @@ def test_an_operator_that_is_not_installed_is_a_missing_plugin(verify: Any) -> N
     with pytest.raises(PluginMissingError) as caught:
         verify(changed(_with_an_operator_of_another_plugin))
     assert [str(problem) for problem in caught.value.problems] == [
-        "pipelines.p.steps[1].op: no plugin in use has a operator 'acme.scale' (did you mean 't.scale'?)"
+        "pipelines.p.steps[1].op: no plugin in use has an operator 'acme.scale' (did you mean 't.scale'?)"
     ]
 
 

@@ -109,6 +109,11 @@ def test_each_brings_a_value_from_elsewhere_to_the_first_free_port(normalized: A
     assert pipeline.steps[2].inputs == {"x": "strips"}
 
 
+def test_chaining_leaves_optional_ports_alone(normalized: Any) -> None:
+    pipeline = normalized({"op": "t.strips"}, {"op": "t.sum", "each": "x"}, inputs={"v": TENSOR["x"]})
+    assert pipeline.steps[1].inputs == {"x": "strips-strips"}
+
+
 def test_a_file_becomes_an_asset_and_a_list_stays(normalized: Any) -> None:
     pipeline = normalized(
         {"op": "t.label", "with": {"labels": "labels.txt"}, "as": "a"},
@@ -147,7 +152,7 @@ def test_all_problems_are_told_together_in_reading_order(normalized: Any) -> Non
         normalized({"op": "t.raed"}, {"op": "t.scale", "with": {"facto": 1}}, {"model": "nte", "in": "blub"})
     assert str(caught.value) == (
         "pipeline 'p' has 5 problems\n"
-        "  pipelines.p.steps[0].op: no plugin in use has a operator 't.raed' (did you mean 't.read'?)\n"
+        "  pipelines.p.steps[0].op: no plugin in use has an operator 't.raed' (did you mean 't.read'?)\n"
         "  pipelines.p.steps[1]: nothing uses what this step gives (drop it)\n"
         "  pipelines.p.steps[1].with.facto: unknown parameter, expected one of factor, low (did you mean 'factor'?)\n"
         "  pipelines.p.steps[2].model: no model is called 'nte', expected one of net, fixed (did you mean 'net'?)\n"

@@ -203,6 +203,13 @@ def test_an_operator_that_breaks_its_word_is_a_broken_plugin(checked: Any, opera
     assert caught.value.where == operator.removeprefix("t.")
 
 
+class OwnError(InputError):
+    """An error of a plugin's own, with arguments of its own."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"number {number} is wrong", hint="send another")
+
+
 def raising(error: Exception) -> Any:
     def call(_: Any) -> Any:
         raise error
@@ -215,6 +222,7 @@ def raising(error: Exception) -> Any:
     [
         (raising(ValueError("bad\nmore")), RunError, "step 1 (model net) failed: ValueError: bad"),
         (raising(InternalError("a bug")), InternalError, "a bug"),
+        (raising(OwnError(3)), InputError, "number 3 is wrong"),
         (lambda _: {}, RunError, "gave no output '/out:0'"),
         (lambda _: {"/out:0": np.zeros((1, 1))}, RunError, "element type is float64"),
         (lambda _: {"/out:0": np.zeros(1, np.float32)}, RunError, "the number of axes is 1"),
