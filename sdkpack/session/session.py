@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from sdkpack.documents.manifest import Manifest
-from sdkpack.errors import LimitError, NoFittingVariantError, SdkpackError, UsageError
+from sdkpack.errors import NoFittingVariantError, RunError, SdkpackError, UsageError
 from sdkpack.host.registry import Registry
 from sdkpack.pipeline.check import check
 from sdkpack.pipeline.deadline import Deadline
@@ -231,6 +231,7 @@ class Session:
         Raises:
             NoFittingVariantError: none fits.
         """
+        self._gate.check_process()
         if model not in self._manifest.models:
             raise self._unknown(model)
         with self._lock:
@@ -348,7 +349,7 @@ class Session:
                     raise
         total = sum(sizes.values())
         if total > limit:
-            raise LimitError(
+            raise RunError(
                 f"the models have {total} bytes, which is above the memory limit of {limit}",
                 hint="raise memory_limit, or open fewer models",
             )

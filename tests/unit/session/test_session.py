@@ -15,7 +15,6 @@ import sdkpack
 from sdkpack.errors import (
     DeadlineError,
     InputError,
-    LimitError,
     NoFittingVariantError,
     PipelineError,
     PluginMissingError,
@@ -251,7 +250,7 @@ def test_budgets_reach_the_runner(opened: Opener) -> None:
 
 
 def test_a_memory_limit_below_the_models_is_refused_before_loading(opened: Opener) -> None:
-    with pytest.raises(LimitError, match="12 bytes, which is above the memory limit of 11"):
+    with pytest.raises(RunError, match="12 bytes, which is above the memory limit of 11"):
         opened(memory_limit=11, eager=True)
     assert not fakes.OPENED
 
