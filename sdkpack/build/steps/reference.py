@@ -118,8 +118,8 @@ class _Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._node, name)
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]  # the evaluator asks some nodes for their class
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:  # the evaluator asks some nodes for their class
         return self._node.__class__
 
     def run(self, *args: Any, **options: Any) -> Any:
