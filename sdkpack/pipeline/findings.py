@@ -6,10 +6,12 @@ import difflib
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from sdkpack.documents.recipe import PipelineSection
 from sdkpack.errors import PipelineError, Problem
+
+if TYPE_CHECKING:
+    from sdkpack.documents.recipe import PipelineSection
 
 __all__ = ["Findings", "ManifestPlaces", "Places", "RecipePlaces", "near"]
 

@@ -7,11 +7,10 @@ name get one, parameters have defaults, operators a newest version. The normal f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sdkpack.documents.base import Json
 from sdkpack.documents.pipeline import Condition, Pipeline, PipelineOutput, Step
-from sdkpack.documents.recipe import PipelineSection, StepSection
 from sdkpack.errors import PluginMissingError, SdkpackError
 from sdkpack.host.params import ParamSchema
 from sdkpack.host.registry import Registry
@@ -25,6 +24,9 @@ from sdkpack.pipeline.wire import Wire, Wiring
 from sdkpack.plugin.info import AssetMarker
 from sdkpack.plugin.operator import Operator
 from sdkpack.types import ValueType
+
+if TYPE_CHECKING:
+    from sdkpack.documents.recipe import PipelineSection, StepSection
 
 __all__ = ["AssetResolver", "normalize"]
 

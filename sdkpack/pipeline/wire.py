@@ -8,12 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from sdkpack.documents.recipe import PipelineSection, StepSection
 from sdkpack.pipeline.findings import Findings, RecipePlaces, near
 from sdkpack.pipeline.nodes import Node
 from sdkpack.pipeline.order import why_too_early
 from sdkpack.pipeline.params import reference
+
+if TYPE_CHECKING:
+    from sdkpack.documents.recipe import PipelineSection, StepSection
 
 __all__ = ["DISCARD", "Wire", "Wiring"]
 
