@@ -82,11 +82,6 @@ class LoadableBlob:
                 self._memory = view
             return self._memory
 
-    def release(self) -> None:
-        """Forgets the memory, which is freed with the last pointer to it; `memory` loads it anew."""
-        with self._lock:
-            self._memory = None
-
     def file_range(self) -> tuple[Path, int, int] | None:
         """Where the content lies in plain form on a disk: file, offset and length in bytes."""
         return None

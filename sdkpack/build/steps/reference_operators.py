@@ -6,8 +6,8 @@ from typing import Any
 
 __all__ = ["corrected_operators"]
 
-# Up to opset 13 one output means inference, whatever `momentum` says (ONNX, BatchNormalization 7 and 9). The reference of
-# onnx 1.18 to 1.23 takes a stated momentum for training and normalises with the statistics of the input itself.
+# Up to opset 13 one output means inference, whatever `momentum` says (ONNX, BatchNormalization 7 and 9). The reference
+# of onnx 1.18 to 1.23 takes a stated momentum for training and normalises with the statistics of the input itself.
 _FIRST_WITH_TRAINING_MODE = 14
 
 
@@ -20,7 +20,7 @@ def _batch_normalization() -> type[Any]:
     import numpy as np
     from onnx.reference.op_run import OpRun
 
-    class BatchNormalization(OpRun):  # type: ignore[misc]
+    class BatchNormalization(OpRun):
         op_domain = ""
 
         def _run(
