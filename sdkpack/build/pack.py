@@ -178,6 +178,7 @@ def check_written(path: Path, identity: str, signers: Sequence[Signer], manifest
     """
     from sdkpack.bundle import TrustedKey, TrustPolicy, open_bundle
     from sdkpack.crypto.signature import VerifyingKey
+    from sdkpack.session.opening import read_manifest
 
     keys = {VerifyingKey(signer.alg, signer.public_key) for signer in signers}
     policy = TrustPolicy(
@@ -188,8 +189,8 @@ def check_written(path: Path, identity: str, signers: Sequence[Signer], manifest
             raise OutputError(f"'{path}' is not the bundle that was just written: somebody replaced it")
         whole = bundle.info.size_bytes < _RECHECK_BELOW_BYTES
         if not bundle.info.encrypted:
-            verified = bundle.verify(policy=policy, check_blobs=whole)
-            if Manifest.from_object(verified.manifest, where=str(path)) != manifest:
+            verified = bundle.verify(policy=policy, check_blobs=whole, validate_manifest=read_manifest)
+            if verified.document != manifest:
                 raise OutputError(f"the manifest in '{path}' reads otherwise than it was written")
         elif whole:
             bundle.verify_public(policy=policy)

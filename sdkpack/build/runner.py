@@ -133,7 +133,9 @@ class StepRunner:
     def _collect(self, running: dict[Future[StepRun], Step], runs: Runs, keep_going: bool) -> None:
         finished, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in finished:
-            step = running.pop(future)
+            step = running.pop(future, None)
+            if step is None:
+                continue  # stopped because of another one
             try:
                 runs.done[step.id] = future.result()
             except SdkpackError as error:

@@ -118,10 +118,6 @@ class _Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._node, name)
 
-    @property  # type: ignore[misc]
-    def __class__(self) -> Any:  # the evaluator asks some nodes for their class
-        return self._node.__class__
-
     def run(self, *args: Any, **options: Any) -> Any:
         self._watch.node()
         return self._node.run(*args, **options)

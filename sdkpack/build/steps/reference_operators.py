@@ -6,8 +6,8 @@ from typing import Any
 
 __all__ = ["corrected_operators"]
 
-# Up to opset 13 one output means inference, whatever `momentum` says (ONNX, BatchNormalization 7 and 9). The
-# reference of onnx 1.18 to 1.23 takes a stated momentum for training and normalises with the input's own statistics.
+# Up to opset 13 one output means inference, whatever `momentum` says (ONNX, BatchNormalization 7 and 9). The reference
+# of onnx 1.18 to 1.23 takes a stated momentum for training and normalises with the statistics of the input itself.
 _FIRST_WITH_TRAINING_MODE = 14
 
 
