@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from sdkpack.bundle.failure import AUTHENTICATION_FAILED
@@ -47,6 +47,10 @@ class BlobReader:
     index: Index
     encrypted: bool
     digests: bool
+    _hashes_at: list[int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hashes_at", chunk_hash_offsets(self.index.blobs))
 
     def read_into(self, number: int, target: memoryview) -> None:
         """Fills `target` with a blob, checked; on failure `target` is zeroed.
@@ -144,7 +148,7 @@ class BlobReader:
 
     def _read_share(self, number: int, spans: list[tuple[int, int, int]], target: memoryview) -> None:
         cipher, blob = self._cipher(number), self.index.blobs[number]
-        first = chunk_hash_offsets(self.index.blobs)[number]
+        first = self._hashes_at[number]
         scratch = memoryview(bytearray((1 << blob.chunk_log2) + TAG_SIZE)) if cipher else None
         for chunk, offset, size in spans:
             start = chunk << blob.chunk_log2
@@ -160,7 +164,7 @@ class BlobReader:
     def _check_chunk_hashes(self, number: int) -> None:
         if not self.index.chunk_hashes:
             return
-        first = chunk_hash_offsets(self.index.blobs)[number]
+        first = self._hashes_at[number]
         for chunk, offset, size in self._spans(number):
             data = bytearray(size)
             self.source.read_into(offset, data)
