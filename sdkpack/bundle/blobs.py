@@ -117,15 +117,16 @@ class BlobReader:
         cipher = self._cipher(number)
         want = self.digests if digests is None else digests
         length = min(blob.size_bytes, 1 << blob.chunk_log2)
-        scratch = None if into is not None else memoryview(bytearray(length))
+        area = memoryview(bytearray(length)) if into is None else into
         slots = [memoryview(bytearray(length + TAG_SIZE)) for _ in range(_SLOTS if cipher else 0)]
+        # How many chunks may still be with the hasher when the next is read: as many as have a place of their own.
+        free = len(slots) or (1 if into is None else None)
         with _hasher(background=stored.size_bytes > _INLINE) as hasher:
             for chunk, offset, size in self._spans(number):
-                plain_size = size - TAG_SIZE if cipher else size
-                start = chunk << blob.chunk_log2
-                plain = scratch[:plain_size] if scratch is not None else into[start : start + plain_size]  # type: ignore[index]
+                start = 0 if into is None else chunk << blob.chunk_log2
+                plain = area[start : start + size - (TAG_SIZE if cipher else 0)]
                 data = slots[chunk % _SLOTS][:size] if cipher else plain
-                hasher.wait_for_slot(len(slots) or (1 if into is None else None))
+                hasher.wait_for_slot(free)
                 self.source.read_into(offset, data)
                 if want:
                     hasher.update(data)

@@ -73,9 +73,7 @@ def pack(files: dict[str, bytes], manifest: dict[str, Any], *, sealed: bool, chu
 def test_what_is_packed_comes_back(
     files: dict[str, bytes], manifest: dict[str, Any], sealed: bool, chunk_hashes: bool
 ) -> None:
-    if type(manifest.get("name")) is float:  # the directory holds no floats
-        del manifest["name"]
-    manifest = {key: value for key, value in manifest.items() if key != "name" or type(value) is str}
+    manifest["name"] = "shown in the directory"
     data = pack(files, manifest, sealed=sealed, chunk_hashes=chunk_hashes)
     with open_bundle(data) as untrusted:
         bundle = untrusted.verify(policy=POLICY, identities=[KEK])

@@ -235,6 +235,23 @@ def test_reading_from_several_threads(sample: Sample) -> None:
         assert found == [True] * len(work)
 
 
+def test_bundles_open_from_paths_files_and_memory(sample: Sample) -> None:
+    data = sample.path.read_bytes()
+    with sample.path.open("rb") as file:
+        for source in (
+            sample.path,
+            str(sample.path),
+            file,
+            data,
+            bytearray(data),
+            memoryview(data),
+            io.BytesIO(data),
+        ):
+            with open_bundle(source) as untrusted:  # type: ignore[arg-type]
+                untrusted.verify(policy=sample.policy, identities=[sample.kek])
+        assert not file.closed
+
+
 def test_wrong_buffers_and_names_are_refused(sample: Sample) -> None:
     with open_bundle(sample.path) as untrusted:
         bundle = untrusted.verify(policy=sample.policy, identities=[sample.kek])
