@@ -136,8 +136,14 @@ class _Maker:
         return Golden(
             inputs=f"{folder}/inputs.npz",
             outputs=f"{folder}/outputs.npz",
-            tolerance=max(tolerance_for(variant.precision) for variant in variants),
+            tolerance=self._tolerance(model, variants),
         )
+
+    def _tolerance(self, model: str, variants: tuple[Variant, ...]) -> float:
+        """What the loosest variant may differ by, or what was measured to be needed for the recorded input."""
+        steps = (f"{model}/compile/{variant.target}" for variant in variants)
+        measured = max(self.runs[step].result.data["tolerance"] for step in steps)
+        return float(max(measured, *(tolerance_for(variant.precision) for variant in variants)))
 
     def _goldens(self, name: str, pipeline: Pipeline) -> tuple[PipelineGolden, ...]:
         models = {step.model for step in pipeline.steps if step.model is not None}

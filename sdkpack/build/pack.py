@@ -93,7 +93,7 @@ def build(
     registry: Registry,
     runner: StepRunner,
     package_paths: Sequence[Path] = (),
-    parity: ParitySettings = ParitySettings(),
+    parity: ParitySettings | None = None,
 ) -> Built:
     """Carries a recipe out up to the point where a bundle is written.
 
@@ -116,7 +116,8 @@ def pack(
     executor: Executor | None = None,
     cancel: threading.Event | None = None,
     overwrite: bool = False,
-    parity: ParitySettings = ParitySettings(),
+    sealed: bool = True,
+    parity: ParitySettings | None = None,
     files: FileSystem | None = None,
 ) -> PackResult:
     """Packs the recipe at `recipe`.
@@ -131,6 +132,7 @@ def pack(
         executor: runs the steps, in this process; threads by default.
         cancel: set it to stop.
         overwrite: replaces an existing bundle.
+        sealed: encrypts and signs as the recipe says; else the bundle is plain and unsigned, for a try-out.
         parity: how variants are compared with their sources.
         files: the file system that the bundle is written to.
 
@@ -144,7 +146,7 @@ def pack(
     if isinstance(target, Path) and target.exists() and not overwrite:
         # Told before the work, not after it.
         raise OutputError(f"'{target}' exists already", hint="choose another name, or allow overwriting (--force)")
-    seal, signers = _keys(loaded, registry)
+    seal, signers = _keys(loaded, registry) if sealed else (None, ())
     cancel = cancel or threading.Event()
     with ExitStack() as stack:
         runner = _runner(stack, store, reporter, executor, cancel)

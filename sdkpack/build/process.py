@@ -35,8 +35,8 @@ def run_tool(
 ) -> subprocess.CompletedProcess[Any]:
     """Runs `argv` in `folder`, standard output and error into `output`.
 
-    The tool gets a process group of its own, which is ended with it: on time-out, on cancel, and when the tool itself is
-    done but something that it started is not.
+    The tool gets a process group of its own, which is ended with it: on time-out, on cancel, and when the tool itself
+    is done but something that it started is not.
 
     Raises:
         StepError: it is missing, failed, crashed or took too long.

@@ -81,7 +81,7 @@ def resolve(
     registry: Registry,
     runner: StepRunner,
     package_paths: Sequence[Path] = (),
-    parity: ParitySettings = ParitySettings(),
+    parity: ParitySettings | None = None,
 ) -> Resolution:
     """Makes the plan of a recipe.
 
@@ -97,7 +97,9 @@ def resolve(
         InterruptedRunError: the user wants to stop.
     """
     sources = Sources(folder=loaded.folder, package_paths=tuple(path.absolute() for path in package_paths))
-    return _Resolver(loaded=loaded, registry=registry, runner=runner, sources=sources, parity=parity).resolution()
+    return _Resolver(
+        loaded=loaded, registry=registry, runner=runner, sources=sources, parity=parity or ParitySettings()
+    ).resolution()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -207,8 +209,8 @@ class _Resolver:
                         parity=self.parity,
                     )  # fmt: skip
                     self.steps[step.id] = step
-            first = next((step for name in targets[model] if (step := self.steps.get(f"{model}/compile/{name}"))), None)
-            if first is not None:
+            ready = [self.steps[id_] for name in targets[model] if (id_ := f"{model}/compile/{name}") in self.steps]
+            for first in ready[:1]:
                 golden = golden_step(
                     model, compiled=first.plan, seed=self.parity.seed, store=self.runner.store, opener=opener,
                     fingerprint=self.fingerprints.core("numpy"), cacheable=first.cacheable,

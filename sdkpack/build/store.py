@@ -1,7 +1,7 @@
 """The content-addressed store: what build steps made, so that they need not make it again.
 
     objects/HEX        one immutable blob, mode 0400, named by its SHA-256
-    results/HEX.json   what one step gave, named by the step's key: its files by role, its data, and a digest over it all
+    results/HEX.json   what one step gave, named by the step's key: its files by role, its data, a digest over all of it
     work/              folders of running steps, each beside a lock file that the kernel frees when its owner dies
     logs/              logs of failed steps
 
@@ -25,7 +25,7 @@ from typing import Any, Final, Self
 from sdkpack.build.digests import PREFIX, canonical_json, digest_bytes, digest_json
 from sdkpack.build.workspace import Workspaces
 from sdkpack.bundle.files import FileSystem, atomic_file_in, clean_leftovers, output_error
-from sdkpack.errors import FileError, OutputError
+from sdkpack.errors import FileError
 from sdkpack.types import Digest, MediaType
 
 __all__ = ["Store", "StoreSize", "StoredFile", "StoredResult", "default_root"]
@@ -125,7 +125,7 @@ class Store:
         with self._writing(self._objects) as folder:
             fd = self._fs.open(inside, os.O_RDONLY | os.O_NOFOLLOW)
             try:
-                with open(fd, "rb", closefd=False) as file:  # noqa: PTH123 - by descriptor: what is hashed is what moves
+                with open(fd, "rb", closefd=False) as file:
                     digest = PREFIX + hashlib.file_digest(file, "sha256").hexdigest()
                 # A hard link kept elsewhere could change the object later.
                 if os.fstat(fd).st_nlink != 1:

@@ -19,7 +19,7 @@ _PUBLIC: Final = "sdkpack-public-"
 
 
 class _LoadOnly:
-    """Keys that are handed out, not used in place."""
+    """Keys that are handed out, not used in place; the capability words say so, and the core asks for nothing else."""
 
     def wrap(self, reference: str, content_key: bytes, context: bytes) -> bytes:
         raise UsageError(f"key {reference!r} is read, it wraps nothing in place")

@@ -153,11 +153,27 @@ def _create(files: FileSystem, folder: int, mode: int) -> tuple[str, int]:
     for _ in range(_ATTEMPTS):
         name = f".sdkpack-{secrets.token_hex(8)}.part"
         fd = files.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=folder)
-        # Another run may have taken the new file for a left-over between its creation and its lock.
-        if files.lock(fd) and files.stat_name(name, dir_fd=folder) is not None:
-            return name, fd
+        try:
+            # Another run may have taken the new file for a left-over between its creation and its lock.
+            if _hold(files, fd) and files.stat_name(name, dir_fd=folder) is not None:
+                return name, fd
+        except OSError:
+            with suppress(OSError):
+                files.unlink(name, dir_fd=folder)
+            files.close(fd)
+            raise
         files.close(fd)
     raise OSError(errno.EBUSY, "other processes keep removing the temporary file")
+
+
+def _hold(files: FileSystem, fd: int) -> bool:
+    """Locks a new file. Where the file system has no locks, no other run can take it for a left-over either."""
+    try:
+        return files.lock(fd)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        return True
 
 
 def clean_leftovers(folder: int, files: FileSystem) -> None:

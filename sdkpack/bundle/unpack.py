@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from sdkpack.bundle.files import FileSystem, atomic_file_in, clean_leftovers, output_error
@@ -50,19 +50,33 @@ def unpack(
     total = sum(info.size_bytes for info in bundle.files.values())
     if total > quota:
         raise LimitError(f"the files take {total} bytes, more than the quota of {quota}", hint="raise the quota")
-    try:
-        folder.mkdir(exist_ok=True)
-        root = files.open_folder(folder)
-    except OSError as error:
-        raise output_error(error, folder) from error
+    root = _open_root(folder.absolute(), files)
     try:
         cleaned: set[str] = set()
         for path in bundle.files:
             check_path(path)
             _unpack_file(bundle, path, folder, root, files, cleaned)
-        files.fsync(root)
     finally:
         files.close(root)
+
+
+def _open_root(folder: Path, files: FileSystem) -> int:
+    """Opens the folder, making it where it does not exist; the user's own path may go through links."""
+    try:
+        parent = files.open_folder(folder.parent)
+        try:
+            _make_folder(folder.name, parent, files)
+        finally:
+            files.close(parent)
+        return files.open_folder(folder)
+    except OSError as error:
+        raise output_error(error, folder) from error
+
+
+def _make_folder(name: str, parent: int, files: FileSystem) -> None:
+    with suppress(FileExistsError):
+        files.make_folder(name, dir_fd=parent)
+        files.fsync(parent)
 
 
 def _unpack_file(
@@ -86,11 +100,7 @@ def _descend(root: int, parents: list[str], files: FileSystem) -> Iterator[int]:
     fd = files.open_folder(".", dir_fd=root)
     try:
         for part in parents:
-            try:
-                files.make_folder(part, dir_fd=fd)
-                files.fsync(fd)
-            except FileExistsError:
-                pass
+            _make_folder(part, fd, files)
             below = files.open_folder(part, dir_fd=fd, follow=False)
             files.close(fd)
             fd = below

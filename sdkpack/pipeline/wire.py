@@ -33,6 +33,8 @@ class Wire:
     outputs: dict[str, str] = field(default_factory=dict)
     each: tuple[str, ...] = ()
     otherwise: str = ""
+    complete: bool = True
+    """Whether all that was written could be connected; else a port that is not fed is no news."""
 
 
 class Wiring:
@@ -47,7 +49,9 @@ class Wiring:
         self._previous: tuple[str, ...] = tuple(section.inputs)
         self._named_at = self._author_names()
         self._taken = {*section.inputs, *self._named_at, DISCARD}
-        self._uses = [_written_uses(step) for step in section.steps]
+        # Chaining is a use too: of a value without a name, here that of the step's number.
+        self._defined_at = self._named_at | {str(index): index for index in range(len(section.steps))}
+        self._uses = [_written_uses(index, step) for index, step in enumerate(section.steps)]
         self.outputs: dict[str, str] = {}
         """Output name -> value; set by `wires`."""
 
@@ -152,14 +156,18 @@ class Wiring:
     # Connections ------------------------------------------------------------------------------------------------
     def _connect(self, wire: Wire, step: StepSection, node: Node | None) -> None:
         ports = node.input_names if node else ()
+        before = len(self._findings)
         feeds = self._written(wire.index, step, node)
         each = _tuple(step.each)
         if feeds is None:
             feeds = self._chained(each, ports)
+            if node is None:
+                self._used.update(self._previous)
         if node is not None:
             wire.each = self._mapped(wire.index, step, node, each, feeds)
         self._used.update(feeds.values())
         wire.inputs = feeds
+        wire.complete = len(self._findings) == before
         if step.when is not None:
             self._condition(wire, step, node)
 
@@ -276,7 +284,8 @@ class Wiring:
             self._used.add(value)
             return True
         if value in self._named_at and index < len(self._section.steps):
-            self._findings.add(place, why_too_early(index, value, self._named_at, self._uses))
+            self._used.add(value)
+            self._findings.add(place, why_too_early(index, value, self._defined_at, self._uses))
             return False
         if reference(value):
             self._findings.add(place, f"{value!r} is a run-time parameter, no value", hint="parameters go into `with`")
@@ -291,9 +300,11 @@ class Wiring:
         return False
 
 
-def _written_uses(step: StepSection) -> set[str]:
+def _written_uses(index: int, step: StepSection) -> set[str]:
     if isinstance(step.inputs, dict):
         values = tuple(step.inputs.values())
+    elif step.inputs is None:
+        values = (str(index - 1),)
     else:
         values = _tuple(step.inputs)
     return {*values, *_tuple(step.each), *_tuple(step.when), *_tuple(step.otherwise)}

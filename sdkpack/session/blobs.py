@@ -94,6 +94,11 @@ class LoadableBlob:
                 self._file = _MemoryFile(self._name, self._size_bytes, self._fill_from_memory_or_source)
             return self._file.path
 
+    def release(self) -> None:
+        """Frees the memory, for a runtime that has copied what it needs; another `memory` call loads it again."""
+        with self._lock:
+            self._memory = None
+
     def close(self) -> None:
         """Frees memory and memory file; may be called twice.
 

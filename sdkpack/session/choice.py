@@ -144,21 +144,20 @@ def _fit(
     if reason:
         return "no", reason
     verdict, detail = "best", ""
-    # The needs and the token are for the runner of the first part; the runners of the other parts need only be there.
-    needs, token = variant.needs.runtime, variant.needs.token or ""
     for name in dict.fromkeys(part.runtime for part in variant.parts):
         try:
             registered = registry.runtime(name)
             if not _matches(platform, registered.info.platforms):
                 return "no", f"runtime {name!r} works on {', '.join(registered.info.platforms)}, this is {platform}"
-            fit = load_runner(registered).check(needs, token)
+            runner = load_runner(registered)
+            if name != variant.parts[0].runtime:
+                continue  # needs and token are between the first part's compiler and runner; others must only be there
+            fit = runner.check(variant.needs.runtime, variant.needs.token or "")
         except PluginError as error:
             return "no", f"{error.message} ({error.hint})" if error.hint else error.message
         if fit.verdict not in _VERDICTS:
             return "no", fit.reason or f"runtime {name!r} says no, without a reason"
-        if _VERDICTS.index(fit.verdict) >= _VERDICTS.index(verdict):
-            verdict, detail = fit.verdict, fit.reason or detail
-        needs, token = {}, ""
+        verdict, detail = fit.verdict, fit.reason
     return verdict, detail
 
 

@@ -153,7 +153,8 @@ class _Work:
             imported, result, opener=Opener(self.store, self.registry), model=self.model, sample=self.sample,
             settings=self.parity, runtime=self.toolchain, context=context, store=self.store,
         )  # fmt: skip
-        facts = {**result.data, "evidence": evidence, "sample": sample}
+        tolerances = [tensor["tolerance"] for finding in evidence for tensor in finding["tensors"]]
+        facts = {**result.data, "evidence": evidence, "sample": sample, "tolerance": max(tolerances, default=0.0)}
         return StoredResult(files=result.files, data=facts)
 
     def _model_input(self, imported: Imported, folder: Path) -> ModelInput:

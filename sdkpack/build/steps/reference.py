@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from sdkpack.build.steps.reference_operators import corrected_operators
 from sdkpack.build.store import Store, StoredFile
 from sdkpack.model.join import join_inline
 from sdkpack.model.table import read_table
@@ -100,7 +101,8 @@ class _Watch:
 def _evaluator(proto: Any, watch: _Watch) -> Any:
     from onnx.reference import ReferenceEvaluator
 
-    evaluator = ReferenceEvaluator(proto)
+    opset = next((entry.version for entry in proto.opset_import if not entry.domain), 0)
+    evaluator = ReferenceEvaluator(proto, new_ops=corrected_operators(opset))
     watch.total = len(evaluator.rt_nodes_)
     evaluator.rt_nodes_ = [_Watched(node, watch) for node in evaluator.rt_nodes_]
     return evaluator
@@ -116,7 +118,7 @@ class _Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._node, name)
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:  # the evaluator asks some nodes for their class
         return self._node.__class__
 

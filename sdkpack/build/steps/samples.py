@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,7 +40,7 @@ def fit_samples(
     """Inputs that a model runs with, and what it gave for them: the first guess at open sizes that works.
 
     Args:
-        specs: the inputs; symbolic sizes are guessed, one symbol alike everywhere.
+        specs: the inputs; open sizes are guessed.
         run: the model.
         seed: for the numbers.
         what: the model, for messages.
@@ -50,19 +50,39 @@ def fit_samples(
     """
     from sdkpack.model.sample import make_samples
 
-    closed = all(isinstance(dim, int) for spec in specs for dim in spec.shape)
     failure: SdkpackError | None = None
-    for guess in _GUESSES[:1] if closed else _GUESSES:
+    for dims in _guesses(specs):
         try:
-            inputs = make_samples(specs, seed=seed, other_dim=guess)
+            inputs = make_samples(specs, seed=seed, dims=dims)
             return inputs, run(inputs)
         except ModelError:
             raise
         except SdkpackError as error:
             failure = failure or error
     assert failure is not None
-    name = specs[0].name if specs else "x"
+    shapes = ", ".join(f'"{spec.name}" = [{", ".join(str(dim) for dim in spec.shape)}]' for spec in specs)
     raise StepError(
         f"{what} does not run with inputs made for it: {failure.message}",
-        hint=f"state shapes that it takes in the recipe, as sample = {{ {name!r} = [1, 3, 224, 224] }} of the model",
+        hint=f"state sizes that it takes in the recipe, for its model: sample = {{ {shapes} }}",
     ) from failure
+
+
+def _guesses(specs: Sequence[TensorSpec]) -> Iterator[dict[str, int]]:
+    """Sizes by place, as `image.2`.
+
+    A first axis is mostly the batch. Of the others all may be open (a picture), or the last one is (a signal) and the
+    rest are batches of a state.
+    """
+    open_axes = [
+        (f"{spec.name}.{axis}", axis == len(spec.shape) - 1)
+        for spec in specs
+        for axis, dim in enumerate(spec.shape)
+        if axis > 0 and not isinstance(dim, int)
+    ]
+    if not open_axes:
+        yield {}
+        return
+    for guess in _GUESSES:
+        yield {name: guess for name, _ in open_axes}
+        if not all(last for _, last in open_axes):
+            yield {name: guess if last else 1 for name, last in open_axes}

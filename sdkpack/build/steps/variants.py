@@ -11,6 +11,7 @@ from sdkpack.build.store import Store, StoredFile, StoredResult
 from sdkpack.documents.evidence import Evidence
 from sdkpack.documents.manifest import Needs, TensorEntry, Variant, VariantPart
 from sdkpack.host.registry import Registry
+from sdkpack.plugin.runtime import Blob
 from sdkpack.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Opener:
         variant = variant_of(result, target="build", folder="build", step="build")
         files = bundle_files(result, "build")
 
-        def blob(path: str) -> FileBlob:
+        def blob(path: str) -> Blob:
             return FileBlob(self.store.path(files[path].digest), media_type=files[path].media_type)
 
         signature = Signature(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,18 @@ import numpy as np
 from sdkpack.documents.manifest import ModelEntry, ModelSource, Needs, TensorEntry, Variant, VariantPart
 from sdkpack.errors import RunError
 from sdkpack.host.registry import PluginState, Registry
-from sdkpack.plugin import DeviceInfo, Fit, Half, OpenRequest, PluginInfo, RuntimeInfo
+from sdkpack.plugin import (
+    DeviceInfo,
+    Fit,
+    Half,
+    OpenRequest,
+    OperatorInfo,
+    PluginInfo,
+    Port,
+    RuntimeInfo,
+    hookimpl,
+)
+from sdkpack.types import ValueType
 
 OPENED: list[FakeSession] = []
 
@@ -20,8 +32,10 @@ OPENED: list[FakeSession] = []
 class FakeSession:
     """Options: `scale`; `sleep_s`; `fail`: raises; `wrong`: breaks its contract that way."""
 
-    def __init__(self, request: OpenRequest, weights: float = 1.0) -> None:
-        self.request, self.weights = request, weights
+    def __init__(self, request: OpenRequest) -> None:
+        self.request = request
+        weights = request.files.get("weights")
+        self.bias = np.float32(0) if weights is None else np.frombuffer(weights.memory(), np.float32)
         self.threads: list[int] = [threading.get_ident()]
         self.busy = 0
         self.most_busy = 0
@@ -37,7 +51,7 @@ class FakeSession:
         self.busy -= 1
         if options.get("fail"):
             raise ArithmeticError("the device is on fire")
-        total = sum(inputs.values()) * np.float32(options.get("scale", 1.0))
+        total = sum(inputs.values()) * np.float32(options.get("scale", 1.0)) + self.bias
         names = [spec.name for spec in self.request.outputs]
         match options.get("wrong"):
             case "missing":
@@ -55,7 +69,7 @@ class FakeSession:
 
 class CloningSession(FakeSession):
     def clone(self) -> CloningSession:
-        return CloningSession(self.request, self.weights)
+        return CloningSession(self.request)
 
 
 class FakeRunner:
@@ -85,8 +99,12 @@ def _runtime(name: str, *, runner: str = "FakeRunner", words: tuple[str, ...] = 
     return RuntimeInfo(name=name, summary=name, runner=half, capabilities=words, **more)
 
 
-def registry(*more: PluginInfo) -> Registry:
-    rows = (
+SDKPACK_API = (1, 0)
+
+
+@hookimpl
+def sdkpack_runtimes() -> list[RuntimeInfo]:
+    return [
         _runtime("fake"),
         _runtime("fake.fast", words=("run.concurrent",)),
         _runtime("fake.clone", runner="CloningRunner", words=("run.clone", "run.concurrent")),
@@ -94,8 +112,41 @@ def registry(*more: PluginInfo) -> Registry:
         _runtime("fake.apart", isolation="environment"),
         _runtime("fake.gone", runner="NoSuchRunner"),
         RuntimeInfo(name="fake.compiler", summary="compiles", runner=None),
-        *more,
-    )
+    ]
+
+
+@dataclass(frozen=True)
+class TimesParams:
+    by: float = 1.0
+
+
+class Times:
+    def __init__(self, params: TimesParams) -> None:
+        self._by = np.float32(params.by)
+
+    def infer(self, inputs: Mapping[str, ValueType]) -> Mapping[str, ValueType]:
+        return {"result": inputs["value"]}
+
+    def run(self, *inputs: Any) -> Any:
+        return inputs[0] * self._by
+
+
+@hookimpl
+def sdkpack_operators() -> list[OperatorInfo]:
+    return [
+        OperatorInfo(
+            name="fake.times",
+            summary="multiplies",
+            params=TimesParams,
+            load=f"{__name__}:Times",
+            inputs=(Port(name="value", type="tensor(float32)"),),
+            outputs=(Port(name="result", type="tensor(float32)"),),
+        )
+    ]
+
+
+def registry(*more: PluginInfo) -> Registry:
+    rows = (*sdkpack_runtimes(), *more)
     state = PluginState(name="fake", module=__name__, distribution="fake", version="1", api=(1, 0), rows=rows)
     return Registry((state,))
 

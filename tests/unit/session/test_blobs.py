@@ -88,6 +88,15 @@ def test_path_without_suffix_and_without_content() -> None:
     one.close()
 
 
+def test_released_memory_is_loaded_again_and_lives_where_it_is_used() -> None:
+    source = Source(CONTENT, "a")
+    one = BundleBlob(source, "a")
+    held = one.memory()
+    one.release()
+    assert bytes(one.memory()) == bytes(held) == CONTENT and source.reads == 2
+    one.close()
+
+
 def test_a_closed_blob_is_refused_and_closes_twice() -> None:
     one = blob()
     one.memory()

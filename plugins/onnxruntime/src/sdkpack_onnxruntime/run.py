@@ -135,12 +135,12 @@ class _Opening:
         self._request = request
         self._options = options
         self._provider = provider
-        self._graph = self._file("graph").memory().tobytes()
+        self._graph = self._read("graph")
         weights = request.files.get("weights")
         self._weights = weights if weights is not None and weights.size_bytes else None
         self._tensors: tuple[Tensor, ...] = ()
         if self._weights is not None:
-            self._tensors = read_tensors(self._file("tensors").memory().tobytes(), self._weights.size_bytes)
+            self._tensors = read_tensors(self._read("tensors"), self._weights.size_bytes)
             self._check_budget(self._weights.size_bytes)
 
     def open(self) -> tuple[Any, tuple[Any, ...]]:
@@ -201,11 +201,13 @@ class _Opening:
                 hint="the bundle names the versions that it was made with: sdkpack inspect",
             ) from None
 
-    def _file(self, role: str) -> Blob:
+    def _read(self, role: str) -> bytes:
         blob = self._request.files.get(role)
         if blob is None:
             raise RunError(f"the part has no file {role!r}", hint="pack the bundle again")
-        return blob
+        content = blob.memory().tobytes()
+        blob.release()
+        return content
 
     def _check_budget(self, size_bytes: int) -> None:
         limit = self._request.memory_limit_bytes
