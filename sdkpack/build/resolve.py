@@ -20,7 +20,8 @@ from sdkpack.build.load import LoadedRecipe
 from sdkpack.build.names import check_names
 from sdkpack.build.runner import Step, StepRun, StepRunner
 from sdkpack.build.sources import SourceFile, Sources
-from sdkpack.build.steps.compiling import Toolchain, compile_step, find_toolchain
+from sdkpack.build.steps.absorbing import absorbable_steps
+from sdkpack.build.steps.compiling import Compilation, Target, Toolchain, compile_step, find_toolchain, joint_steps
 from sdkpack.build.steps.golden import golden_step, pipeline_golden_step
 from sdkpack.build.steps.importing import Imported, ModelFiles, import_step, stamp_model
 from sdkpack.build.steps.parity import ParitySettings
@@ -129,10 +130,10 @@ class _Resolver:
         self._stamp_models()
         imports = self._run_imports()
         self._check_samples(imports)
-        self._compile_steps(imports, targets, toolchains)
         metadata = {name: Imported(run.result).metadata for name, run in imports.items()}
         assets = Assets(sources=self.sources, store=self.runner.store, metadata=metadata)
         pipelines, checked = self._pipelines(imports, assets)
+        self._compile_steps(imports, targets, toolchains, checked)
         self._pipeline_steps(pipelines, checked, targets, assets)
         notices = tuple(self._notice(number, section) for number, section in enumerate(self.recipe.notices))
         self._check_releases()
@@ -197,18 +198,29 @@ class _Resolver:
         imports: Mapping[str, StepRun],
         targets: Mapping[str, tuple[str, ...]],
         toolchains: Mapping[str, Toolchain],
+        checked: Mapping[str, CheckedPipeline],
     ) -> None:
+        wanted = {
+            model: Compilation(
+                model=model, imported=self.steps[f"{model}/import"].plan, absorbable=absorbable_steps(model, checked),
+                samples=self._model_samples(model), sample=self.recipe.models[model].sample,
+            )
+            for model in imports
+        }  # fmt: skip
+        for name, toolchain in toolchains.items():
+            target = Target(
+                name=name, settings=self.recipe.targets[name], toolchain=toolchain, store=self.runner.store,
+                registry=self.registry, fingerprints=self.fingerprints, parity=self.parity,
+            )  # fmt: skip
+            mine = [one for model, one in wanted.items() if name in targets[model]]
+            with self.findings.at(f"targets.{name}"):
+                steps = joint_steps(mine, target) if target.joint else [compile_step(one, target) for one in mine]
+                self.steps |= {step.id: step for step in steps}
+        self._golden_steps(imports, targets)
+
+    def _golden_steps(self, imports: Mapping[str, StepRun], targets: Mapping[str, tuple[str, ...]]) -> None:
         opener = Opener(self.runner.store, self.registry)
         for model in imports:
-            for target in (name for name in targets[model] if name in toolchains):
-                with self.findings.at(f"targets.{target}"):
-                    step = compile_step(
-                        model, target, section=self.recipe.models[model], settings=self.recipe.targets[target],
-                        toolchain=toolchains[target], imported=self.steps[f"{model}/import"].plan,
-                        store=self.runner.store, registry=self.registry, fingerprints=self.fingerprints,
-                        parity=self.parity,
-                    )  # fmt: skip
-                    self.steps[step.id] = step
             ready = [self.steps[id_] for name in targets[model] if (id_ := f"{model}/compile/{name}") in self.steps]
             for first in ready[:1]:
                 golden = golden_step(
@@ -216,6 +228,14 @@ class _Resolver:
                     fingerprint=self.fingerprints.core("numpy"), cacheable=first.cacheable,
                 )  # fmt: skip
                 self.steps[golden.id] = golden
+
+    def _model_samples(self, model: str) -> tuple[tuple[SourceFile, FileStamp], ...]:
+        found = []
+        for number, reference in enumerate(self.recipe.models[model].samples):
+            with self.findings.at(f"models.{model}.samples[{number}]"):
+                source = self.sources.find(reference)
+                found.append((source, self._stamped(source)))
+        return tuple(found)
 
     # Pipelines ----------------------------------------------------------------------------------------------------
     def _pipelines(

@@ -176,6 +176,8 @@ def open_variant(
         PluginError: a runtime is missing or broken.
         RunError: a runtime refused a part.
     """
+    if variant.absorbed:
+        signature = _own_signature(signature, variant)
     _check_chain(signature, variant, name)
     runtimes = [registry.runtime(part.runtime) for part in variant.parts]
     concurrent = all(_CONCURRENT in runtime.info.capabilities for runtime in runtimes)
@@ -263,6 +265,22 @@ class _Opener:
             memory_limit_bytes=limit,
             encrypted=self.encrypted,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Specs:
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def _own_signature(signature: Signature, variant: Variant) -> Signature:
+    """What a variant that absorbed steps takes and gives: tensors of the model's names, of the steps' types."""
+    taken = {spec.name: spec for part in reversed(variant.parts) for spec in _specs(part.inputs)}
+    given = {spec.name: spec for part in variant.parts for spec in _specs(part.outputs)}
+    return _Specs(
+        tuple(taken.get(spec.name, spec) for spec in _specs(signature.inputs)),
+        tuple(given.get(spec.name, spec) for spec in _specs(signature.outputs)),
+    )
 
 
 def _check_chain(signature: Signature, variant: Variant, name: str) -> None:
