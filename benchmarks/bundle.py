@@ -164,9 +164,7 @@ class Age:
     def __init__(self, folder: Path) -> None:
         self.key, self.out = folder / "age.key", folder / "model.age"
         subprocess.run(["age-keygen", "-o", self.key], check=True, capture_output=True)
-        self.recipient = subprocess.run(
-            ["age-keygen", "-y", self.key], check=True, capture_output=True
-        ).stdout.strip()
+        self.recipient = subprocess.run(["age-keygen", "-y", self.key], check=True, capture_output=True).stdout.strip()
 
     def round(self, measured: Measured, source: Path) -> None:
         encrypt = ["age", "-r", self.recipient, "-o", self.out, source]

@@ -215,7 +215,8 @@ class Store:
                 else:
                     needed |= {file.digest.removeprefix(PREFIX) for file in record.files.values()}
             for path in (*self._objects.iterdir(), *(self._logs.iterdir() if limit is None else ())):
-                if path.name not in needed:
+                # Assets belong to no result; their own age counts.
+                if path.name not in needed and (limit is None or path.stat().st_mtime < limit):
                     path.unlink()
         return before - self.size().size_bytes
 

@@ -99,9 +99,7 @@ def test_rollback_is_refused(sample: Sample) -> None:
                 check(policy=replace(sample.policy, minimum_sequence=6))
 
 
-@pytest.mark.parametrize(
-    ("start", "end", "valid"), [(None, None, True), (-1, 1, True), (1, 2, False), (-2, -1, False)]
-)
+@pytest.mark.parametrize(("start", "end", "valid"), [(None, None, True), (-1, 1, True), (1, 2, False), (-2, -1, False)])
 def test_keys_are_believed_in_their_time(sample: Sample, start: int | None, end: int | None, valid: bool) -> None:
     key = TrustedKey(
         key=sample.signer.verifying_key,
