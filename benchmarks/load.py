@@ -164,7 +164,6 @@ def _measure(side: str, folder: Path) -> dict[str, float]:
     import numpy as np
     from sdkpack_onnxruntime.library import load_library
 
-
     load_library()
     before = _status()
     start = time.perf_counter()

@@ -73,6 +73,10 @@ class ValueType:
     shape: tuple[int | str, ...] | None = None
     item: ValueType | None = None
     fields: tuple[tuple[str, ValueType], ...] = ()
+    """Of a record, sorted by name: their order means nothing."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fields", tuple(sorted(self.fields, key=lambda field: field[0])))
 
     def __str__(self) -> str:
         if self.kind == "tensor":

@@ -116,6 +116,7 @@ def pack(
     executor: Executor | None = None,
     cancel: threading.Event | None = None,
     overwrite: bool = False,
+    sealed: bool = True,
     parity: ParitySettings | None = None,
     files: FileSystem | None = None,
 ) -> PackResult:
@@ -131,6 +132,7 @@ def pack(
         executor: runs the steps, in this process; threads by default.
         cancel: set it to stop.
         overwrite: replaces an existing bundle.
+        sealed: encrypts and signs as the recipe says; else the bundle is plain and unsigned, for a try-out.
         parity: how variants are compared with their sources.
         files: the file system that the bundle is written to.
 
@@ -144,7 +146,7 @@ def pack(
     if isinstance(target, Path) and target.exists() and not overwrite:
         # Told before the work, not after it.
         raise OutputError(f"'{target}' exists already", hint="choose another name, or allow overwriting (--force)")
-    seal, signers = _keys(loaded, registry)
+    seal, signers = _keys(loaded, registry) if sealed else (None, ())
     cancel = cancel or threading.Event()
     with ExitStack() as stack:
         runner = _runner(stack, store, reporter, executor, cancel)

@@ -24,7 +24,7 @@ class TerminalReporter:
         self._stream = stream
         self._clock = clock
         self._lock = threading.Lock()
-        self._started = clock()
+        self._writing = 0.0
         self._drawn = 0.0
         self._steps = 0
         self._done = 0
@@ -60,9 +60,11 @@ class TerminalReporter:
         self._line(f"  note    {text}", counts=False)
 
     def wrote(self, done_bytes: int, total_bytes: int) -> None:
+        if not self._writing:
+            self._writing = self._clock()
         share = done_bytes / total_bytes if total_bytes else 1.0
         bar = ("#" * round(share * _BAR_WIDTH)).ljust(_BAR_WIDTH, ".")
-        self._move(f"[{bar}] {rate_text(done_bytes, total_bytes, self._clock() - self._started)}")
+        self._move(f"[{bar}] {rate_text(done_bytes, total_bytes, self._clock() - self._writing)}")
 
     def _line(self, text: str, *, counts: bool = True) -> None:
         with self._lock:

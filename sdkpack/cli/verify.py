@@ -78,7 +78,6 @@ def _contents(
     from sdkpack.host.registry import Registry
     from sdkpack.session.opening import verify_bundle
 
-    # Signatures beside the bundle were held against the policy before; the contents then need no second proof of origin.
     stated = None if signature else stated_trust(trust, allow_unsigned)
     with verify_bundle(
         bundle,

@@ -15,7 +15,7 @@ from sdkpack.documents.base import Json, Name, Part
 from sdkpack.documents.findings import several
 from sdkpack.errors import Problem
 
-RESERVED_INPUTS: Final = frozenset({"deadline_s", "params", "trace"})
+RESERVED_INPUTS: Final = frozenset({"deadline_s", "params", "trace", "until"})
 """What `Session.run` takes beside a pipeline's inputs."""
 
 __all__ = ["BatchPolicy", "Condition", "ParamSpec", "Pipeline", "PipelineOutput", "Step", "TypeText"]

@@ -126,18 +126,21 @@ class Registry:
             )
         if found:
             return found[0]
-        raise PluginMissingError(f"no plugin in use has a {kind} {name!r}", hint=self._hint_for(name, have))
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise PluginMissingError(f"no plugin in use has {article} {kind} {name!r}", hint=self._hint_for(name, have))
 
     def _hint_for(self, name: str, have: Sequence[Registered[InfoT]]) -> str:
         import difflib
 
         near = difflib.get_close_matches(name, [label for row in have for label in _callable_names(row.info)], n=1)
         broken = [repr(state.name) for state in self.plugins if not state.loaded]
-        if near:
-            return f"did you mean {near[0]!r}?"
+        hints = [f"did you mean {near[0]!r}?"] if near else []
         if broken:
+            # Told beside a near name: what is asked for may well be what the broken plugin would bring.
             one = f"plugin {broken[0]}" if len(broken) == 1 else f"plugins {', '.join(broken)}"
-            return f"{one} did not load, see: sdkpack doctor"
+            hints.append(f"{one} did not load, see: sdkpack doctor")
+        if hints:
+            return " ".join(hints)
         return "see what is installed: sdkpack plugins list"
 
 

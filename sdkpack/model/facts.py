@@ -10,7 +10,7 @@ from sdkpack.errors import ModelError
 from sdkpack.model.elements import ELEMENTS, STRING, tensor_bytes
 from sdkpack.model.external import external_locations
 from sdkpack.model.walk import iter_node_lists, iter_tensors
-from sdkpack.types import DTYPES, SHAPE_SYMBOL, TensorSpec
+from sdkpack.types import SHAPE_SYMBOL, TensorSpec
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, ValueInfoProto
@@ -131,9 +131,11 @@ def _spec(value: ValueInfoProto, role: str) -> TensorSpec:
         )
     tensor = value.type.tensor_type
     element = ELEMENTS.get(tensor.elem_type)
-    if element is None or element.name not in DTYPES:
-        got = element.name if element else f"number {tensor.elem_type}"
-        raise ModelError(f"{role} {value.name!r} has the element type {got}, expected one of {sorted(DTYPES)}")
+    if element is None:
+        raise ModelError(
+            f"{role} {value.name!r} has an unknown element type, got number {tensor.elem_type}, "
+            f"expected 1 to {max(ELEMENTS)}"
+        )
     if not tensor.HasField("shape"):
         raise ModelError(
             f"{role} {value.name!r} has no declared rank",

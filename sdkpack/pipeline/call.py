@@ -47,7 +47,7 @@ class OperatorStep:
         try:
             result = self.operator.run(*arguments)
         except SdkpackError as error:
-            raise _placed(error, self.step_id) from error
+            raise _placed(error, self.step_id, item) from error
         except Exception as error:
             assert self.node.operator is not None
             plugin = self.node.operator.plugin.name
@@ -94,7 +94,7 @@ class ModelStep:
         try:
             results = self.model(inputs)
         except SdkpackError as error:
-            raise _placed(error, self.step_id) from error
+            raise _placed(error, self.step_id, item) from error
         except Exception as error:
             raise RunError(f"{label} failed: {_reason(error)}", where=self.step_id) from error
         return {port.name: self._output(port, results, label) for port in self.node.outputs}
@@ -125,11 +125,15 @@ def _label(call: OperatorStep | ModelStep, item: str) -> str:
     return f"step {call.number} ({call.node.label}){f', {item}' if item else ''}"
 
 
-def _placed(error: SdkpackError, step_id: str) -> SdkpackError:
+def _placed(error: SdkpackError, step_id: str, item: str) -> SdkpackError:
     """The same error, saying at which step; a new one, since an operator may raise one object from two threads."""
     if error.where:
         return error
-    return type(error)(error.message, hint=error.hint, where=step_id, problems=error.problems)
+    message = f"{item}: {error.message}" if item else error.message
+    # A plugin's own subclass may take other arguments: the nearest of sdkpack's says the same to the caller.
+    kind = next(base for base in type(error).__mro__ if base.__module__ == SdkpackError.__module__)
+    assert issubclass(kind, SdkpackError)
+    return kind(message, hint=error.hint, where=step_id, problems=error.problems)
 
 
 def _reason(error: Exception) -> str:

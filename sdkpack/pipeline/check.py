@@ -7,9 +7,10 @@ that grow no faster than the pipeline.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from sdkpack.documents.pipeline import Pipeline, Step
-from sdkpack.errors import PluginMissingError, Problem
+from sdkpack.errors import LimitError, PluginMissingError, Problem
 from sdkpack.host.params import ParamSchema
 from sdkpack.host.registry import Registry
 from sdkpack.pipeline.findings import Findings, ManifestPlaces, near
@@ -23,6 +24,9 @@ from sdkpack.pipeline.unify import mismatch
 from sdkpack.types import ValueType
 
 __all__ = ["check"]
+
+_MOST_STEPS: Final = 2000
+"""Each step loads a class and builds a schema: a manifest of a million steps would keep the reader busy for hours."""
 
 
 def check(
@@ -39,7 +43,10 @@ def check(
         PipelineError: `problems` holds everything that is wrong.
         PluginMissingError: nothing is wrong, but operators are not installed; `problems` names them.
         PluginBrokenError: an operator breaks its contract.
+        LimitError: it has more steps than any pipeline needs.
     """
+    if len(pipeline.steps) > _MOST_STEPS:
+        raise LimitError(f"pipeline {name!r} has {len(pipeline.steps)} steps, at most {_MOST_STEPS} are read")
     return _Checker(name, pipeline, registry, models, assets).checked()
 
 
@@ -57,6 +64,7 @@ class _Checker:
         self._findings = Findings(name)
         self._places = ManifestPlaces(name)
         self._missing: list[Problem] = []
+        self._schemas: dict[str, ParamSchema] = {}
         self._defined_at = self._definitions()
         self._uses = [_uses(step) for step in pipeline.steps]
         self._walk = TypeWalk(self._findings, self._places, pipeline.params)
@@ -108,7 +116,7 @@ class _Checker:
             if not reference(step.when.value):
                 self._used_value(index, step.when.value, self._places.step(index, "when"), known)
             self._used_value(index, step.when.otherwise, self._places.step(index, "otherwise"), known)
-        for name in references(step.params) | references(step.when.value if step.when else None):
+        for name in _references(step):
             if name not in self._pipeline.params:
                 self._findings.add(
                     self._places.step(index), f"${name} is not declared", hint=near(name, tuple(self._pipeline.params))
@@ -133,7 +141,7 @@ class _Checker:
                 self._findings.add(self._places.step(index, "outputs"), f"nothing uses {value!r}")
         named: set[str] = set()
         for index, step in enumerate(self._pipeline.steps):
-            named |= references(step.params) | references(step.when.value if step.when else None)
+            named |= _references(step)
             if not step.outputs:
                 self._findings.add(self._places.step(index), "nothing uses what this step gives")
         for name in self._pipeline.params:
@@ -166,15 +174,17 @@ class _Checker:
                 self._findings.add(self._places.step(index, "each"), message)
         source, operator = None, None
         if node.operator is not None:
-            schema, place = ParamSchema(node.operator.info), self._places.step(index, "params")
-            before = len(self._findings)
+            assert step.op is not None
+            schema = self._schemas.setdefault(step.op, ParamSchema(node.operator.info))
+            before, place = len(self._findings), self._places.step(index, "params")
             contents = read_assets(schema, step.params, self._assets, self._findings, place)
-            source = OperatorSource(node.operator, step.params, contents)
+            source = OperatorSource(node.operator, schema, step.params, contents)
             if len(self._findings) == before:
                 specs = self._pipeline.params
                 operator = try_out(source, specs, self._findings, place, self._places.pipeline("params"))
         elif step.params:
             self._findings.add(self._places.step(index, "params"), "a model takes no parameters")
+        self._walk.missing(index, step, node)
         self._walk.step(index, step, node, operator)
         return BoundStep(number=index + 1, step=step, node=node, source=source)
 
@@ -219,3 +229,8 @@ class _Checker:
 def _uses(step: Step) -> set[str]:
     condition = {step.when.value, step.when.otherwise} if step.when is not None else set()
     return {*step.inputs.values(), *condition}
+
+
+def _references(step: Step) -> frozenset[str]:
+    name = reference(step.when.value) if step.when is not None else ""
+    return references(step.params) | ({name} if name else set())

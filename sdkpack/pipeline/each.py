@@ -10,16 +10,20 @@ from sdkpack.errors import RunError
 from sdkpack.pipeline.batch import Batch, joined, plan_batches
 from sdkpack.pipeline.call import Call
 from sdkpack.pipeline.deadline import Deadline
+from sdkpack.pipeline.values import described
 
 __all__ = ["length_under_each", "run_each"]
 
 
-def length_under_each(step: Step, lists: Mapping[str, Sequence[Any]]) -> int:
+def length_under_each(step: Step, lists: Mapping[str, Any]) -> int:
     """The one length of all lists.
 
     Raises:
-        RunError: they differ.
+        RunError: they differ, or one is no list, which only shows now where its type is `any`.
     """
+    for name, items in lists.items():
+        if not isinstance(items, list):
+            raise RunError(f"`each` maps over a list, {name!r} got {described(items)}", where=step.id)
     lengths = {name: len(items) for name, items in lists.items()}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name} has {length}" for name, length in lengths.items())

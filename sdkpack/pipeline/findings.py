@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import re
+import sys
 from collections.abc import Iterable, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from sdkpack.documents.recipe import PipelineSection
 from sdkpack.errors import PipelineError, Problem
+
+if TYPE_CHECKING:
+    from sdkpack.documents.recipe import PipelineSection
 
 __all__ = ["Findings", "ManifestPlaces", "Places", "RecipePlaces", "near"]
 
 # A manifest may come from anyone; finding near matches for each of a million wrong names would take hours.
 _MOST_PROBLEMS: Final = 50
+_STEP: Final = re.compile(r"\.steps\[(\d+)\]")
 
 
 class Places(Protocol):
@@ -90,6 +95,9 @@ class Findings:
         expected: str = "",
         hint: str = "",
     ) -> None:
+        """Notes a problem, once."""
+        if any((problem.path, problem.message) == (path, message) for problem in self._problems):
+            return
         self._problems.append(Problem(path=path, message=message, got=got, expected=expected, hint=hint))
         if len(self._problems) >= _MOST_PROBLEMS:
             self.raise_any()
@@ -112,13 +120,21 @@ class Findings:
         if self._problems:
             count = "a problem" if len(self._problems) == 1 else f"{len(self._problems)} problems"
             more = ", more were not looked for" if len(self._problems) >= _MOST_PROBLEMS else ""
-            raise PipelineError(f"pipeline {self._name!r} has {count}{more}", problems=self._problems)
+            problems = sorted(self._problems, key=_position)
+            raise PipelineError(f"pipeline {self._name!r} has {count}{more}", problems=problems)
 
 
 def near(word: str, candidates: Sequence[str]) -> str:
     """`did you mean 'resize'?`, or nothing where no candidate is near."""
     found = difflib.get_close_matches(word, candidates[:1000], n=1)
     return f"did you mean {found[0]!r}?" if found else ""
+
+
+def _position(problem: Problem) -> int:
+    """As the author reads: inputs and params, steps in order, outputs."""
+    if step := _STEP.search(problem.path):
+        return int(step[1])
+    return sys.maxsize if ".outputs" in problem.path else -1
 
 
 def _dotted(first: str, second: str) -> str:

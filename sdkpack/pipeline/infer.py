@@ -42,22 +42,27 @@ class TypeWalk:
     def step(self, index: int, step: Step, node: Node, operator: Operator | None) -> None:
         """Checks one step and notes its outputs. `operator` is None for a model, and where it could not be made."""
         dims: Dims = {}
+        before = len(self._findings)
         fed = {port.name: self._fed(index, step, node, port, dims) for port in node.inputs if port.name in step.inputs}
-        for port in node.inputs:
-            if port.name not in step.inputs and not port.optional:
-                self._findings.add(
-                    self._places.input(index, port.name), f"{node.label} needs {port.name!r}", expected=str(port.type)
-                )
-        self._batch(index, step, node)
+        complete = all(port.optional or port.name in fed for port in node.inputs)
         outputs = {port.name: filled(port.type, dims) for port in node.outputs}
-        if operator is not None:
+        # An operator is only asked about inputs that its ports accept.
+        if operator is not None and complete and len(self._findings) == before:
             outputs |= self._inferred(index, node, operator, fed)
+        self._batch(index, step, node)
         giver = f"step {index + 1} ({node.label})"
         lifted = {name: self._lifted(step, kind) for name, kind in outputs.items()}
         if step.when is not None:
             self._condition(index, step, lifted)
         for port_name, value in step.outputs.items():
             self.define(value, lifted.get(port_name, ANY), giver)
+
+    def missing(self, index: int, step: Step, node: Node) -> None:
+        """Reports ports that must be fed and are not."""
+        for port in node.inputs:
+            if port.name not in step.inputs and not port.optional:
+                place = self._places.input(index, port.name)
+                self._findings.add(place, f"{node.label} needs {port.name!r}", expected=str(port.type))
 
     def gives(self, value: str) -> str:
         """`step 4 (image.to_tensor) gives tensor(...)`."""
@@ -116,9 +121,16 @@ class TypeWalk:
             return
         if policy.pad == "none" and (policy.min_width_px or policy.multiple_of > 1):
             self._findings.add(place, "min_width_px and multiple_of need padding", hint='add: pad = "right"')
+        joined = {port.type.shape[0] for port in node.inputs if port.name in step.each and port.type.shape}
         for port in (*node.inputs, *node.outputs):
             mapped = port.name in step.each
-            if reason := _why_no_batch(port, policy, mapped) if mapped or port in node.outputs else "":
+            if mapped or port in node.outputs:
+                reason = _why_no_batch(port, policy, mapped)
+            elif port.name in step.inputs and port.type.shape and port.type.shape[0] in joined - {"?"}:
+                reason = f"its first axis {port.type.shape[0]} is that of the batch: map it too"
+            else:
+                continue
+            if reason:
                 self._findings.add(place, f"{node.label} cannot be batched: {port.name!r} is {port.type}, {reason}")
 
     def _condition(self, index: int, step: Step, outputs: dict[str, ValueType]) -> None:

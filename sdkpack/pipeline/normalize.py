@@ -7,28 +7,33 @@ name get one, parameters have defaults, operators a newest version. The normal f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
 
 from sdkpack.documents.base import Json
 from sdkpack.documents.pipeline import Condition, Pipeline, PipelineOutput, Step
-from sdkpack.documents.recipe import PipelineSection, StepSection
 from sdkpack.errors import PluginMissingError, SdkpackError
 from sdkpack.host.params import ParamSchema
 from sdkpack.host.registry import Registry
 from sdkpack.pipeline.findings import Findings, RecipePlaces, near
 from sdkpack.pipeline.infer import TypeWalk
 from sdkpack.pipeline.nodes import ModelSignature, Node, model_node, operator_node
-from sdkpack.pipeline.operators import AssetReader, OperatorSource, read_assets, try_out
-from sdkpack.pipeline.params import completed, reference, references
+from sdkpack.pipeline.operators import AssetReader, OperatorSource, asset_path, read_assets, try_out
+from sdkpack.pipeline.params import completed, reference
 from sdkpack.pipeline.unify import ANY
 from sdkpack.pipeline.wire import Wire, Wiring
 from sdkpack.plugin.info import AssetMarker
 from sdkpack.plugin.operator import Operator
 from sdkpack.types import ValueType
 
+if TYPE_CHECKING:
+    from sdkpack.documents.recipe import PipelineSection, StepSection
+
 __all__ = ["AssetResolver", "normalize"]
 
 AssetResolver = Callable[[str, AssetMarker], str]
 """A reference as the recipe writes it -> the file's name in the bundle; raises SdkpackError where there is none."""
+
+_LONGEST_TYPE: Final = 512  # as in documents.pipeline.TypeText
 
 
 def normalize(
@@ -72,6 +77,7 @@ class _Normalizer:
         self._assets, self._read, self._findings = assets, read, findings
         self._places = RecipePlaces(name, section)
         self._used_params: set[str] = set()
+        self._operators: dict[int, Operator] = {}
 
     def pipeline(self) -> Pipeline:
         nodes = [self._node(index, step) for index, step in enumerate(self._section.steps)]
@@ -81,7 +87,7 @@ class _Normalizer:
         walk = self._walk(steps, nodes, wires)
         self._unused_params()
         outputs = {
-            name: PipelineOutput(value=value, type=str(walk.values.get(value, ANY)))
+            name: PipelineOutput(value=value, type=_text(walk.values.get(value, ANY)))
             for name, value in wiring.outputs.items()
         }
         self._findings.raise_any()
@@ -144,26 +150,43 @@ class _Normalizer:
                 self._findings.add(place, "a model takes no parameters", got=", ".join(section.params))
             return {}
         schema = ParamSchema(node.operator.info)
-        given = dict(section.params)
-        kept = {name for name, value in given.items() if references(value)}
-        self._known_params(references(given), place)
+        for name, value in section.params.items():
+            self._known_param(reference(value), f"{place}.{name}")
+        given, found = self._packed(schema, section.params, place)
+        kept = {name: value for name, value in given.items() if reference(value) or asset_path(value)}
+        if not found or (self._read is None and any(map(asset_path, given.values()))):
+            return completed(schema, given)
+        contents = read_assets(schema, given, self._read, self._findings, place) if self._read else {}
+        source = OperatorSource(node.operator, schema, given, contents)
+        specs = self._section.params
+        operator = try_out(source, specs, self._findings, place, self._places.pipeline("params"))
+        if operator is None:
+            return completed(schema, given)
+        self._operators[index] = operator
+        return schema.dump(source.params({name: spec.default for name, spec in specs.items()})) | kept
+
+    def _packed(self, schema: ParamSchema, written: Mapping[str, Json], place: str) -> tuple[dict[str, Json], bool]:
+        """The parameters with files packed, and whether all files were there."""
+        given, found = dict(written), True
         for name, marker in schema.assets.items():
             value = given.get(name)
             if isinstance(value, str) and not reference(value):
-                given[name] = self._asset(value, marker, f"{place}.{name}")
-                kept.add(name)
-        return completed(schema, given, frozenset(kept), self._findings, place)
+                try:
+                    given[name] = {"asset": self._assets(value, marker)}
+                except SdkpackError as error:
+                    found = False
+                    self._findings.add(f"{place}.{name}", error.message, got=repr(value), hint=error.hint)
+            elif asset_path(value):
+                # The form of a manifest: what it names would never have been packed.
+                found = False
+                self._findings.add(f"{place}.{name}", "a file is written by its name", got=repr(value))
+        return given, found
 
-    def _asset(self, written: str, marker: AssetMarker, place: str) -> Json:
-        try:
-            return {"asset": self._assets(written, marker)}
-        except SdkpackError as error:
-            self._findings.add(place, error.message, got=repr(written), hint=error.hint)
-            return None
-
-    def _known_params(self, names: frozenset[str], place: str) -> None:
-        self._used_params |= names
-        for name in sorted(names - set(self._section.params)):
+    def _known_param(self, name: str, place: str) -> None:
+        if not name:
+            return
+        self._used_params.add(name)
+        if name not in self._section.params:
             known = tuple(self._section.params)
             self._findings.add(
                 place,
@@ -173,14 +196,12 @@ class _Normalizer:
             )
 
     def _unused_params(self) -> None:
-        conditions = {reference(step.when) for step in self._section.steps if step.when is not None}
+        for index, step in enumerate(self._section.steps):
+            self._known_param(reference(step.when), self._places.step(index, "when"))
         for name in self._section.params:
-            if name not in self._used_params | conditions:
+            if name not in self._used_params:
                 hint = f'write "${name}" in a step, or drop it'
                 self._findings.add(self._places.pipeline(f"params.{name}"), "no step uses it", hint=hint)
-        for index, step in enumerate(self._section.steps):
-            if step.when is not None and (name := reference(step.when)):
-                self._known_params(frozenset({name}), self._places.step(index, "when"))
 
     def _walk(self, steps: list[Step | None], nodes: list[Node | None], wires: list[Wire]) -> TypeWalk:
         walk = TypeWalk(self._findings, self._places, self._section.params)
@@ -192,20 +213,13 @@ class _Normalizer:
         for wire, step in zip(wires, steps, strict=True):
             node = nodes[wire.index]
             if step is not None and node is not None:
-                walk.step(wire.index, step, node, self._operator(wire.index, step, node))
+                if wire.complete:
+                    walk.missing(wire.index, step, node)
+                walk.step(wire.index, step, node, self._operators.get(wire.index))
         return walk
 
-    def _operator(self, index: int, step: Step, node: Node) -> Operator | None:
-        if node.operator is None:
-            return None
-        place = self._places.step(index, "params")
-        schema = ParamSchema(node.operator.info)
-        contents = {}
-        if any(isinstance(step.params.get(name), dict) for name in schema.assets):
-            if self._read is None:
-                return None
-            contents = read_assets(schema, step.params, self._read, self._findings, place)
-        if any(step.params.get(name) is None and name in self._section.steps[index].params for name in schema.assets):
-            return None  # the file is missing, which is told
-        source = OperatorSource(node.operator, step.params, contents)
-        return try_out(source, self._section.params, self._findings, place, self._places.pipeline("params"))
+
+def _text(kind: ValueType) -> str:
+    """The type as the document holds it; one too long for it is any."""
+    text = str(kind)
+    return text if len(text) <= _LONGEST_TYPE else str(ANY)

@@ -31,13 +31,15 @@ class OperatorSource:
     """Makes one step's operator for the values of the run-time parameters."""
 
     def __init__(
-        self, operator: Registered[OperatorInfo], params: Mapping[str, Json], contents: Mapping[str, Any]
+        self,
+        operator: Registered[OperatorInfo],
+        schema: ParamSchema,
+        params: Mapping[str, Json],
+        contents: Mapping[str, Any],
     ) -> None:
-        self._operator = operator
-        self._schema = ParamSchema(operator.info)
-        self._params = {**params, **contents}
-        self._contents = frozenset(contents)
-        self.references = references({name: value for name, value in params.items() if name not in contents})
+        self._operator, self._schema = operator, schema
+        self._params, self._contents = dict(params), dict(contents)
+        self.references = references(params)
         self._made: dict[tuple[tuple[str, str], ...], Operator] = {}
         self._lock = Lock()
 
@@ -59,13 +61,16 @@ class OperatorSource:
                 self._made[key] = made
         return made
 
+    def params(self, values: Mapping[str, ParamValue]) -> Any:
+        """What the operator's class is called with; None where it takes nothing.
+
+        Raises:
+            DocumentError: as `make`.
+        """
+        return self._schema.instance({**substituted(self._params, values), **self._contents})
+
     def _new(self, values: Mapping[str, ParamValue]) -> Operator:
-        # Contents are left alone: a line `$x` of an alphabet is no reference.
-        ready = {
-            name: value if name in self._contents else substituted(value, values)
-            for name, value in self._params.items()
-        }
-        params = self._schema.instance(ready)
+        params = self.params(values)
         made_class = load_class(self._operator, self._operator.info.load)
         name = self._operator.info.name
         try:

@@ -9,13 +9,13 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from sdkpack.documents.base import Json, problems_of
+from sdkpack.documents.base import Json
 from sdkpack.documents.pipeline import ParamSpec
 from sdkpack.errors import InputError, Problem
 from sdkpack.host.params import ParamSchema
-from sdkpack.pipeline.findings import Findings, near
+from sdkpack.pipeline.findings import near
 
 __all__ = ["ParamValue", "completed", "customer_values", "reference", "references", "substituted"]
 
@@ -30,61 +30,35 @@ def reference(value: Any) -> str:
     return match[1] if match else ""
 
 
-def references(value: Any) -> frozenset[str]:
-    """Every name that is referenced in `value`, at any depth."""
-    if isinstance(value, Mapping):
-        return frozenset().union(*map(references, value.values()))
-    if isinstance(value, list | tuple):
-        return frozenset().union(*map(references, value))
-    name = reference(value)
-    return frozenset({name} if name else ())
+def references(params: Mapping[str, Any]) -> frozenset[str]:
+    """The run-time parameters that a step's parameters name. Only a whole value is a reference: in a list of labels,
+    `$x` is a label."""
+    return frozenset(name for value in params.values() if (name := reference(value)))
 
 
-def substituted(value: Any, values: Mapping[str, ParamValue]) -> Any:
-    """`value` with every reference replaced."""
-    if isinstance(value, Mapping):
-        return {key: substituted(item, values) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [substituted(item, values) for item in value]
-    name = reference(value)
-    return values[name] if name else value
+def substituted(params: Mapping[str, Any], values: Mapping[str, ParamValue]) -> dict[str, Any]:
+    """A step's parameters with every reference replaced."""
+    return {key: values[name] if (name := reference(value)) else value for key, value in params.items()}
 
 
-def completed(
-    schema: ParamSchema, given: Mapping[str, Json], kept: frozenset[str], findings: Findings, path: str
-) -> dict[str, Json]:
-    """Every parameter of the schema in its JSON form, defaults written out.
-
-    Each is read on its own; what several say together is seen when the operator is made.
-
-    Args:
-        kept: names of `given` that stay as they are: references and assets.
-        path: where `given` stands.
-    """
+def completed(schema: ParamSchema, given: Mapping[str, Json]) -> dict[str, Json]:
+    """`given` with the defaults of what it leaves out, as JSON values; a default of None is absent."""
     kind = schema.info.params
-    # An unknown name is reported with its near match when the operator is made.
     if kind is None:
         return dict(given)
     hints = typing.get_type_hints(kind, include_extras=True)
-    complete = {name: value for name, value in given.items() if name in kept or name not in schema.names}
+    complete = dict(given)
     for field in dataclasses.fields(kind):
-        if field.name in complete:
+        if field.name in given or not field.init:
             continue
-        adapter: TypeAdapter[Any] = TypeAdapter(hints[field.name])
-        if field.name in given:
-            try:
-                value = adapter.validate_python(given[field.name])
-            except ValidationError as error:
-                findings.extend(problems_of(error, prefix=f"{path}.{field.name}"))
-                continue
-        elif field.default is not dataclasses.MISSING:
+        if field.default is not dataclasses.MISSING:
             value = field.default
         elif field.default_factory is not dataclasses.MISSING:
             value = field.default_factory()
         else:
-            findings.add(f"{path}.{field.name}", "missing", expected=_type_name(hints[field.name]))
             continue
-        if value is not None:  # None is an absent key, as in every document
+        if value is not None:
+            adapter: TypeAdapter[Any] = TypeAdapter(hints[field.name])
             complete[field.name] = adapter.dump_python(value, mode="json", exclude_none=True)
     return complete
 
@@ -125,14 +99,17 @@ def _not_allowed(spec: ParamSpec, value: Any) -> str:
             return "" if value in spec.choices else f"one of {', '.join(spec.choices)}"
         return "" if isinstance(value, str) else "a text"
     whole = not any(isinstance(number, float) for number in (spec.default, spec.min, spec.max))
-    fitting = isinstance(value, int) if whole else isinstance(value, int | float) and math.isfinite(value)
+    fitting = isinstance(value, int) or (not whole and isinstance(value, float) and math.isfinite(value))
     low = -math.inf if spec.min is None else spec.min
     high = math.inf if spec.max is None else spec.max
     if fitting and not isinstance(value, bool) and low <= value <= high:
         return ""
-    kind = "a whole number" if whole else "a number"
-    return kind if (spec.min, spec.max) == (None, None) else f"{kind} from {low} to {high}"
-
-
-def _type_name(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    return " ".join(
+        part
+        for part in (
+            "a whole number" if whole else "a number",
+            "" if spec.min is None else f"from {spec.min}",
+            "" if spec.max is None else f"to {spec.max}",
+        )
+        if part
+    )

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from sdkpack.documents.pipeline import Pipeline, Step
-from sdkpack.errors import DocumentError, InputError, Problem, UsageError
+from sdkpack.errors import DocumentError, InputError, Problem, RunError, UsageError
 from sdkpack.pipeline.call import Call, ModelCall, ModelStep, OperatorStep
 from sdkpack.pipeline.deadline import Deadline
 from sdkpack.pipeline.each import length_under_each, run_each
@@ -25,6 +25,8 @@ __all__ = ["BoundStep", "CheckedPipeline", "Trace"]
 Trace = Callable[[str, str, Any], None]
 """Called with a step's id, a value's name and the value, for each value as it is computed."""
 
+_BOOL: Final = ValueType(kind="bool")
+_BOOLS: Final = ValueType.list_of(_BOOL)
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -92,13 +94,12 @@ class CheckedPipeline:
             UsageError: `until` is no value, or `models` lacks one.
         """
         wanted = self._wanted(until)
-        self._check_models(models)
+        steps = self._needed(until)
+        self._check_models(models, steps)
         values = self._checked_inputs(inputs)
         chosen = customer_values(self.pipeline.params, params)
         frees = _last_uses(self.steps, set(wanted.values()))
-        for bound in self.steps:
-            if set(wanted.values()) <= values.keys():
-                break
+        for bound in steps:
             if deadline is not None:
                 deadline.check(f"step {bound.step.id!r}")
             outputs = _Execution(bound, values, chosen, self._call(bound, models, chosen), deadline).outputs()
@@ -122,8 +123,15 @@ class CheckedPipeline:
             )
         return {until: until}
 
-    def _check_models(self, models: Mapping[str, ModelCall]) -> None:
-        if lacking := sorted(self.models - set(models)):
+    def _needed(self, until: str | None) -> tuple[BoundStep, ...]:
+        """The steps to run: all, or those up to the one that gives `until`."""
+        if until is None:
+            return self.steps
+        upto = [bound.number for bound in self.steps if until in bound.step.outputs.values()]
+        return self.steps[: upto[0]] if upto else ()
+
+    def _check_models(self, models: Mapping[str, ModelCall], steps: tuple[BoundStep, ...]) -> None:
+        if lacking := sorted({bound.step.model for bound in steps if bound.step.model is not None} - set(models)):
             raise UsageError(f"pipeline {self.name!r} cannot run without the models {', '.join(lacking)}")
 
     def _checked_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,6 +200,10 @@ class _Execution:
             return True
         name = reference(when.value)
         value = self.params[name] if name else self.values[when.value]
+        kind = _BOOLS if self.bound.step.each and isinstance(value, list) else _BOOL
+        # Proved before, unless an operator's output is of type `any`.
+        if reason := nonconformity(kind, value, {}):
+            raise RunError(f"the condition {when.value!r} cannot be used: {reason}", where=self.bound.step.id)
         return [bool(item) for item in value] if isinstance(value, list) else bool(value)
 
     def _instead(self) -> dict[str, Any]:

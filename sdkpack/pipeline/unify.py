@@ -26,7 +26,7 @@ def mismatch(port: ValueType, value: ValueType, dims: Dims) -> str:
     if port.kind == "float" and value.kind == "int":
         return ""
     if port.kind != value.kind:
-        return f"got {_article(value)}, expected {_article(port)}"
+        return f"{_article(value)} is not {_article(port)}"
     if port.kind == "tensor":
         return _tensor_mismatch(port, value, dims)
     if port.kind == "list":
@@ -108,10 +108,7 @@ def _joined_tensor(one: ValueType, other: ValueType) -> ValueType:
 
 
 def _article(kind: ValueType) -> str:
-    if kind.kind == "list":
-        return f"a list of {kind.item}"
-    text = kind.kind
-    return f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
+    return f"{'an' if kind.kind[0] in 'aeiou' else 'a'} {kind.kind}"
 
 
 def _axes(count: int) -> str:

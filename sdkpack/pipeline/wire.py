@@ -8,12 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from sdkpack.documents.recipe import PipelineSection, StepSection
 from sdkpack.pipeline.findings import Findings, RecipePlaces, near
 from sdkpack.pipeline.nodes import Node
 from sdkpack.pipeline.order import why_too_early
 from sdkpack.pipeline.params import reference
+
+if TYPE_CHECKING:
+    from sdkpack.documents.recipe import PipelineSection, StepSection
 
 __all__ = ["DISCARD", "Wire", "Wiring"]
 
@@ -33,6 +36,8 @@ class Wire:
     outputs: dict[str, str] = field(default_factory=dict)
     each: tuple[str, ...] = ()
     otherwise: str = ""
+    complete: bool = True
+    """Whether all that was written could be connected; else a port that is not fed is no news."""
 
 
 class Wiring:
@@ -47,7 +52,9 @@ class Wiring:
         self._previous: tuple[str, ...] = tuple(section.inputs)
         self._named_at = self._author_names()
         self._taken = {*section.inputs, *self._named_at, DISCARD}
-        self._uses = [_written_uses(step) for step in section.steps]
+        # Chaining is a use too: of a value without a name, here that of the step's number.
+        self._defined_at = self._named_at | {str(index): index for index in range(len(section.steps))}
+        self._uses = [_written_uses(index, step) for index, step in enumerate(section.steps)]
         self.outputs: dict[str, str] = {}
         """Output name -> value; set by `wires`."""
 
@@ -151,15 +158,18 @@ class Wiring:
 
     # Connections ------------------------------------------------------------------------------------------------
     def _connect(self, wire: Wire, step: StepSection, node: Node | None) -> None:
-        ports = node.input_names if node else ()
+        before = len(self._findings)
         feeds = self._written(wire.index, step, node)
         each = _tuple(step.each)
         if feeds is None:
-            feeds = self._chained(each, ports)
+            feeds = self._chained(each, node)
+            if node is None:
+                self._used.update(self._previous)
         if node is not None:
             wire.each = self._mapped(wire.index, step, node, each, feeds)
         self._used.update(feeds.values())
         wire.inputs = feeds
+        wire.complete = len(self._findings) == before
         if step.when is not None:
             self._condition(wire, step, node)
 
@@ -199,10 +209,17 @@ class Wiring:
             hint=near(port, node.input_names),
         )
 
-    def _chained(self, each: tuple[str, ...], ports: tuple[str, ...]) -> dict[str, str]:
-        """What the step before gave, unless `each` names a value from elsewhere: then that is meant."""
-        elsewhere = [name for name in each if name in self._known and name not in (*ports, *self._previous)]
-        return {} if elsewhere else dict(zip(ports, self._previous, strict=False))
+    def _chained(self, each: tuple[str, ...], node: Node | None) -> dict[str, str]:
+        """What the step before gave, unless `each` names a value from elsewhere: then that is meant.
+
+        From the second on, only ports that must be fed are: a side output of one step is not meant for an option of
+        the next.
+        """
+        if node is None:
+            return {}
+        elsewhere = [name for name in each if name in self._known and name not in (*node.input_names, *self._previous)]
+        chained = [port.name for number, port in enumerate(node.inputs) if number == 0 or not port.optional]
+        return {} if elsewhere else dict(zip(chained, self._previous, strict=False))
 
     def _mapped(
         self, index: int, step: StepSection, node: Node, each: tuple[str, ...], feeds: dict[str, str]
@@ -276,7 +293,8 @@ class Wiring:
             self._used.add(value)
             return True
         if value in self._named_at and index < len(self._section.steps):
-            self._findings.add(place, why_too_early(index, value, self._named_at, self._uses))
+            self._used.add(value)
+            self._findings.add(place, why_too_early(index, value, self._defined_at, self._uses))
             return False
         if reference(value):
             self._findings.add(place, f"{value!r} is a run-time parameter, no value", hint="parameters go into `with`")
@@ -291,9 +309,11 @@ class Wiring:
         return False
 
 
-def _written_uses(step: StepSection) -> set[str]:
+def _written_uses(index: int, step: StepSection) -> set[str]:
     if isinstance(step.inputs, dict):
         values = tuple(step.inputs.values())
+    elif step.inputs is None:
+        values = (str(index - 1),)
     else:
         values = _tuple(step.inputs)
     return {*values, *_tuple(step.each), *_tuple(step.when), *_tuple(step.otherwise)}

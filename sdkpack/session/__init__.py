@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from sdkpack.session.golden import GoldenOutput, GoldenResult, replay
     from sdkpack.session.keys import identities_of, load_keys, trust_policy
     from sdkpack.session.models import LoadedModel, Resources, open_variant
+    from sdkpack.session.modelset import Options
     from sdkpack.session.opening import open_session, read_manifest, registry_for, verify_bundle
-    from sdkpack.session.session import Options, Session
+    from sdkpack.session.session import Session
     from sdkpack.session.values import input_from_file, json_value
 
 _HOME = {
@@ -25,7 +26,7 @@ _HOME = {
     "GoldenOutput": "golden",
     "GoldenResult": "golden",
     "LoadedModel": "models",
-    "Options": "session",
+    "Options": "modelset",
     "Preference": "choice",
     "Refusal": "choice",
     "Resources": "models",

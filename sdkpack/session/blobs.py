@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Protocol
@@ -190,28 +191,31 @@ class _MemoryFile:
     """
 
     def __init__(self, name: str, size_bytes: int, fill: Callable[[memoryview], None]) -> None:
-        self._folder: Path | None = None
-        self._fd = _sealed(PurePosixPath(name).name, size_bytes, fill)
-        target = Path(f"/proc/self/fd/{self._fd}")
-        suffix = PurePosixPath(name).suffix
-        if not suffix:
-            self.path = target
-            return
+        fd = _sealed(PurePosixPath(name).name, size_bytes, fill)
+        folder: Path | None = None
+        self.path = Path(f"/proc/self/fd/{fd}")
         try:
-            self._folder = Path(tempfile.mkdtemp(prefix="sdkpack-"))
-            self.path = self._folder / f"model{suffix}"
-            self.path.symlink_to(target)
+            if suffix := PurePosixPath(name).suffix:
+                folder = Path(tempfile.mkdtemp(prefix="sdkpack-"))
+                link = folder / f"model{suffix}"
+                link.symlink_to(self.path)
+                self.path = link
         except OSError as error:
-            self.close()
+            _remove(os.getpid(), fd, folder)
             raise RunError(f"cannot make a link to the memory file of {name!r}: {error.strerror}") from error
+        # Also for a session that nobody closed: the link would stay in the folder for temporary files.
+        self._finalize = weakref.finalize(self, _remove, os.getpid(), fd, folder)
 
     def close(self) -> None:
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._finalize()
+
+
+def _remove(pid: int, fd: int, folder: Path | None) -> None:
+    if os.getpid() != pid:
+        return  # a fork: link and session are the parent's
+    os.close(fd)
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sealed(name: str, size_bytes: int, fill: Callable[[memoryview], None]) -> int:

@@ -53,11 +53,8 @@ class Choice:
     """The runner's: `best` or `works`."""
     reason: str = ""
     refused: tuple[Refusal, ...] = ()
-
-    @property
-    def fallback(self) -> bool:
-        """A portable variant that stands in for others, all of which were refused."""
-        return self.variant.portable and bool(self.refused)
+    fallback: bool = False
+    """A portable variant that nobody asked for, in the place of one that was made for a device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +99,14 @@ def choose_variant(
     if not fitting:
         raise _none_fits(model, where, refused)
     best = min(fitting, key=lambda candidate: _rank(candidate, preference))
-    choice = Choice(variant=best.variant, verdict=best.verdict, reason=best.reason, refused=tuple(refused))
+    asked_for = best.variant.target in (*preference.prefer, *preference.only)
+    choice = Choice(
+        variant=best.variant,
+        verdict=best.verdict,
+        reason=best.reason,
+        refused=tuple(refused),
+        fallback=best.variant.portable and not asked_for and not all(v.portable for v in entry.variants),
+    )
     if choice.fallback:
         # Never silent: another device than the bundle was tuned for changes speed and rounding.
         reasons = "; ".join(f"{refusal.target}: {refusal.reason}" for refusal in refused)

@@ -16,7 +16,7 @@ from sdkpack.plugin.info import RuntimeInfo
 from sdkpack.plugin.runtime import Blob, OpenRequest, Runner, RunnerSession
 from sdkpack.session.choice import load_runner
 from sdkpack.session.tensors import check_inputs, check_outputs
-from sdkpack.session.workers import OwnerThread, Pool
+from sdkpack.session.workers import Gate, OwnerThread, Pool
 from sdkpack.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ class LoadedModel:
         self.weights_shared = shared
         """Whether the instances share one copy of the weights."""
         self._instances = tuple(instances)
+        self._gate = Gate(f"model {name!r}")
         self._pool = None if concurrent and len(instances) == 1 else Pool(instances, what=f"model {name!r}")
-        self._closed = False
 
     @property
     def instances(self) -> int:
@@ -117,28 +117,27 @@ class LoadedModel:
         Raises:
             InputError: the inputs are not as the model takes them.
             RunError: the runtime failed, or the deadline passed.
+            UsageError: the model is closed, or this process was forked from the one that opened it.
         """
         arrays = check_inputs(self.inputs, inputs, what=f"model {self.name!r}")
         if deadline is not None:
             deadline.check(f"model {self.name!r}")
-        if self._pool is None:
-            return self._chain(self._instances[0], arrays)
-        with self._pool.one(deadline) as instance:
-            return self._chain(instance, arrays)
+        with self._gate.entered():
+            if self._pool is None:
+                return self._chain(self._instances[0], arrays)
+            with self._pool.one(deadline) as instance:
+                return self._chain(instance, arrays)
 
     def close(self) -> None:
-        """Frees everything; may be called twice. No call may be under way."""
-        if self._closed:
+        """Waits for calls under way, then frees everything; may be called twice."""
+        if not self._gate.close():
             return
-        self._closed = True
         with contextlib.ExitStack() as stack:  # one part's failure keeps no other open
             for instance in self._instances:
                 for part in instance:
                     stack.callback(part.close)
 
     def _chain(self, instance: _Instance, values: dict[str, Any]) -> dict[str, NDArray[Any]]:
-        if self._closed:
-            raise RunError(f"model {self.name!r} is closed")
         for number, part in enumerate(instance):
             taken = {spec.name: values[spec.name] for spec in part.inputs}
             if part.inputs != self.inputs:  # a variant may fix sizes that the model leaves open
@@ -267,19 +266,24 @@ class _Opener:
 
 
 def _check_chain(signature: Signature, variant: Variant, name: str) -> None:
-    """Every part must be fed by the inputs or by a part before it, and the outputs by some part."""
-    known = {spec.name for spec in signature.inputs}
+    """Every part must be fed by the inputs or by a part before it, and the outputs by some part, in fitting types."""
+    label = f"model {name!r} for {variant.target!r}"
+    known = {spec.name: spec for spec in _specs(signature.inputs)}
+    made: dict[str, TensorSpec] = {}
     for number, part in enumerate(variant.parts, start=1):
-        for tensor in part.inputs:
-            if tensor.name not in known:
-                raise BundleError(
-                    f"part {number} of model {name!r} for {variant.target!r} takes {tensor.name!r}, which nothing gives"
-                )
-        known |= {tensor.name for tensor in part.outputs}
-    made = {tensor.name for part in variant.parts for tensor in part.outputs}
-    for spec in signature.outputs:
-        if spec.name not in made:
-            raise BundleError(f"no part of model {name!r} for {variant.target!r} gives its output {spec.name!r}")
+        for spec in _specs(part.inputs):
+            _check_link(known.get(spec.name), spec, f"part {number} of {label} takes")
+        made |= {spec.name: spec for spec in _specs(part.outputs)}
+        known |= made
+    for spec in _specs(signature.outputs):
+        _check_link(made.get(spec.name), spec, f"the manifest says that {label} gives")
+
+
+def _check_link(given: TensorSpec | None, taken: TensorSpec, what: str) -> None:
+    if given is None:
+        raise BundleError(f"{what} {taken.name!r}, which nothing gives")
+    if given.dtype != taken.dtype or len(given.shape) != len(taken.shape):
+        raise BundleError(f"{what} {taken}, what gives it says {given}")
 
 
 def _specs(tensors: Sequence[TensorEntry] | Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:

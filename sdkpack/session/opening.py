@@ -13,7 +13,8 @@ from sdkpack.errors import DocumentError, FormatVersionError, IndexDataError, Tr
 from sdkpack.host.registry import Registry
 from sdkpack.session.choice import Preference
 from sdkpack.session.keys import KeyReference, identities_of, trust_policy
-from sdkpack.session.session import Options, Session
+from sdkpack.session.modelset import Options
+from sdkpack.session.session import Session
 
 if TYPE_CHECKING:
     from sdkpack.bundle import TrustPolicy, VerifiedBundle

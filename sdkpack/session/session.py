@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import logging
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from sdkpack.documents.manifest import Manifest
-from sdkpack.errors import LimitError, NoFittingVariantError, SdkpackError, UsageError
+from sdkpack.errors import SdkpackError, UsageError
 from sdkpack.host.registry import Registry
 from sdkpack.pipeline.check import check
 from sdkpack.pipeline.deadline import Deadline
 from sdkpack.pipeline.nodes import ModelSignature
 from sdkpack.pipeline.run import CheckedPipeline, Trace
-from sdkpack.session.blobs import BundleBlob
-from sdkpack.session.choice import Choice, Preference, choose_variant
-from sdkpack.session.models import LoadedModel, Resources, open_variant
+from sdkpack.session.choice import Choice
+from sdkpack.session.models import LoadedModel
+from sdkpack.session.modelset import ModelSet, Options
 from sdkpack.session.values import json_value, read_encoded
 from sdkpack.session.workers import Gate
 from sdkpack.types import ValueType
@@ -28,35 +25,7 @@ from sdkpack.types import ValueType
 if TYPE_CHECKING:
     from sdkpack.bundle import VerifiedBundle
 
-__all__ = ["Options", "Session", "Trace"]
-
-_log = logging.getLogger("sdkpack.session")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How a session runs.
-
-    Args:
-        preference: which variants to take.
-        threads: of the whole session. The models of a pipeline run one after another, so each may use them all while it
-            runs; with several instances, which run side by side, each gets its share.
-        instances: how many runs of one model go on side by side.
-        memory_limit_bytes: of all models together, divided by their sizes.
-        device: for the runners, where there are several of a kind.
-    """
-
-    preference: Preference = field(default_factory=Preference)
-    threads: int | None = None
-    instances: int = 1
-    memory_limit_bytes: int | None = None
-    device: str = ""
-
-    def __post_init__(self) -> None:
-        for name, value in (("threads", self.threads), ("instances", self.instances),
-                            ("memory_limit_bytes", self.memory_limit_bytes)):  # fmt: skip
-            if value is not None and value < 1:
-                raise UsageError(f"{name} is {value!r}, expected a whole number from 1 on")
+__all__ = ["Session", "Trace"]
 
 
 class Session:
@@ -67,7 +36,7 @@ class Session:
     """
 
     def __init__(
-        self, bundle: VerifiedBundle, manifest: Manifest, registry: Registry, options: Options = Options()
+        self, bundle: VerifiedBundle, manifest: Manifest, registry: Registry, options: Options | None = None
     ) -> None:
         """Checks every pipeline; the session owns `bundle` from now on.
 
@@ -77,14 +46,9 @@ class Session:
         """
         self._bundle = bundle
         self._manifest = manifest
-        self._registry = registry
-        self._options = options
+        self._options = options or Options()
         self._gate = Gate(f"session of {manifest.name} {manifest.version}")
-        self._lock = threading.Lock()
-        self._opening = {name: threading.Lock() for name in manifest.models}
-        self._blobs: dict[str, BundleBlob] = {}
-        self._models: dict[str, LoadedModel] = {}
-        self._choices: dict[str, Choice] = {}
+        self._set = ModelSet(bundle, manifest.models, registry, self._options)
         signatures = {name: _signature(manifest, name) for name in manifest.models}
         self._pipelines: dict[str, CheckedPipeline] = {
             name: check(name, pipeline, registry=registry, models=signatures, assets=bundle.read)
@@ -203,7 +167,7 @@ class Session:
         with self._gate.entered():
             if name not in self._manifest.models:
                 raise self._unknown(name)
-            return self._opened(name)
+            return self._set.opened(name)
 
     def load(self, *names: str) -> None:
         """Opens models now.
@@ -213,7 +177,7 @@ class Session:
         """
         with self._gate.entered():
             for name in self._models_of(names):
-                self._opened(name)
+                self._set.opened(name)
 
     def warm_up(self, *names: str) -> None:
         """Opens models and calls each once with its recorded inputs, or with zeros of the smallest size.
@@ -223,7 +187,7 @@ class Session:
         """
         with self._gate.entered():
             for name in self._models_of(names):
-                self._opened(name)(self._first_inputs(name))
+                self._set.opened(name)(self._first_inputs(name))
 
     def choice(self, model: str) -> Choice:
         """The variant of a model that runs here, and why each other does not; nothing is loaded for it.
@@ -231,16 +195,10 @@ class Session:
         Raises:
             NoFittingVariantError: none fits.
         """
+        self._gate.check_process()
         if model not in self._manifest.models:
             raise self._unknown(model)
-        with self._lock:
-            found = self._choices.get(model)
-        if found is None:
-            entry, preference = self._manifest.models[model], self._options.preference
-            found = choose_variant(entry, self._registry, model=model, preference=preference)
-            with self._lock:
-                found = self._choices.setdefault(model, found)
-        return found
+        return self._set.choice(model)
 
     def info(self) -> dict[str, Any]:
         """What runs, and how, as JSON values."""
@@ -254,7 +212,7 @@ class Session:
             "signed_by": [key.name or key.key.key_id.hex() for key in self._bundle.signed_by],
             "threads": self._options.threads,
             "memory_limit_bytes": self._options.memory_limit_bytes,
-            "models": {name: self._model_info(name) for name in manifest.models},
+            "models": {name: self._set.info(name) for name in manifest.models},
             "pipelines": {name: _pipeline_info(manifest, name) for name in manifest.pipelines},
         }
         return facts
@@ -264,11 +222,8 @@ class Session:
         if not self._gate.close():
             return
         try:
-            for model in self._models.values():
-                model.close()
+            self._set.close()
         finally:
-            for blob in self._blobs.values():
-                blob.close()
             self._bundle.close()
 
     def _run_pipeline(
@@ -301,62 +256,7 @@ class Session:
 
     def _call(self, name: str, deadline: Deadline | None) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
         """The model as a pipeline calls it: opened when it is first needed."""
-        return lambda inputs: self._opened(name)(inputs, deadline=deadline)
-
-    def _opened(self, name: str) -> LoadedModel:
-        model = self._models.get(name)
-        if model is not None:
-            return model
-        with self._opening[name]:  # one thread opens it, the others wait
-            model = self._models.get(name)
-            if model is None:
-                model = self._open(name)
-                self._models[name] = model
-            return model
-
-    def _open(self, name: str) -> LoadedModel:
-        options = self._options
-        resources = Resources(
-            threads=options.threads,
-            memory_limit_bytes=self._share_of_memory(name),
-            instances=options.instances,
-            device=options.device,
-        )
-        return open_variant(
-            self._manifest.models[name], self.choice(name).variant, self._blob, self._registry,
-            name=name, resources=resources, encrypted=self._bundle.encrypted,
-        )  # fmt: skip
-
-    def _blob(self, path: str) -> BundleBlob:
-        with self._lock:
-            blob = self._blobs.get(path)
-            if blob is None:
-                blob = self._blobs[path] = BundleBlob(self._bundle, path)
-            return blob
-
-    def _share_of_memory(self, name: str) -> int | None:
-        """The part of the memory limit that a model gets: by its size among all models that run here."""
-        limit = self._options.memory_limit_bytes
-        if limit is None:
-            return None
-        sizes: dict[str, int] = {}
-        for model in self._manifest.models:
-            try:
-                sizes[model] = self._size_of(self.choice(model))
-            except NoFittingVariantError:
-                if model == name:
-                    raise
-        total = sum(sizes.values())
-        if total > limit:
-            raise LimitError(
-                f"the models have {total} bytes, which is above the memory limit of {limit}",
-                hint="raise memory_limit, or open fewer models",
-            )
-        return limit * sizes[name] // total if total else limit
-
-    def _size_of(self, choice: Choice) -> int:
-        paths = {path for part in choice.variant.parts for path in part.files.values()}
-        return sum(self._bundle.files[path].size_bytes for path in paths)
+        return lambda inputs: self._set.opened(name)(inputs, deadline=deadline)
 
     def _models_of(self, names: Sequence[str]) -> list[str]:
         models: dict[str, None] = {}
@@ -377,28 +277,6 @@ class Session:
         if entry.golden is not None:
             return recorded_inputs(self._bundle, entry.golden)
         return zero_inputs([tensor.spec() for tensor in entry.inputs])
-
-    def _model_info(self, name: str) -> dict[str, Any]:
-        facts: dict[str, Any] = {"loaded": name in self._models}
-        try:
-            choice = self.choice(name)
-        except NoFittingVariantError as error:
-            return facts | {"refused": [{"target": p.path, "reason": p.message} for p in error.problems]}
-        variant = choice.variant
-        facts |= {
-            "target": variant.target,
-            "precision": variant.precision,
-            "portable": variant.portable,
-            "fallback": choice.fallback,
-            "runtimes": [part.runtime for part in variant.parts],
-            "verdict": choice.verdict,
-            "refused": [{"target": refusal.target, "reason": refusal.reason} for refusal in choice.refused],
-            "size_bytes": self._size_of(choice),
-        }
-        if name in self._models:
-            model = self._models[name]
-            facts |= {"instances": model.instances, "weights_shared": model.weights_shared}
-        return facts
 
     def _only_for_pipelines(self, name: str, params: Mapping[str, Any] | None, until: str | None) -> None:
         if params or until is not None:

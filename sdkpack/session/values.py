@@ -14,7 +14,7 @@ from sdkpack.errors import DocumentError, FileError, InputError
 from sdkpack.session.npz import read_npy, read_npz
 from sdkpack.types import ValueType
 
-__all__ = ["MAX_INPUT_BYTES", "input_from_file", "json_value", "read_encoded"]
+__all__ = ["MAX_INPUT_BYTES", "input_from_file", "json_value", "read_encoded", "read_input_file"]
 
 MAX_INPUT_BYTES: Final = 1 << 30
 """Of one input file: far above any photograph, below what would take a server down."""
@@ -27,7 +27,7 @@ def read_encoded(value: Any, kind: ValueType) -> Any:
         FileError: the file is missing, unreadable, not a plain file, or too large.
     """
     if kind.kind.endswith("/encoded") and isinstance(value, str | os.PathLike):
-        return _read_file(Path(os.fspath(value)))
+        return read_input_file(Path(os.fspath(value)))
     return value
 
 
@@ -85,7 +85,7 @@ def _fields(value: Any) -> dict[str, Any]:
     raise InputError(f"a value of type {type(value).__name__} has no JSON form")
 
 
-def _read_file(path: Path) -> bytes:
+def read_input_file(path: Path) -> bytes:
     try:
         # Non-blocking, so that a fifo cannot hang the caller before it is recognised.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))

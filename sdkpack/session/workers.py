@@ -83,7 +83,7 @@ class Gate:
         Raises:
             UsageError: it is closed, or this process was forked from the one that opened it.
         """
-        self.check()
+        self.check_process()
         thread = threading.get_ident()
         with self._condition:
             self._check_open()
@@ -97,7 +97,8 @@ class Gate:
                     del self._inside[thread]
                 self._condition.notify_all()
 
-    def check(self) -> None:
+    def check_process(self) -> None:
+        """Refuses use in a fork."""
         # Before any lock: a fork copies locks in whatever state another thread had them, and threads not at all.
         if os.getpid() != self._pid:
             raise UsageError(

@@ -92,9 +92,7 @@ def _signed(keys: Keys) -> Iterator[dict[str, Any]]:
     yield good(forge, "signed_threshold", "three signatures, all required", trust=keys.trust(ED25519, ECDSA, MLDSA))
     foreign = ["x-future", bytes(32), b"unknown"]
     forge = Forge(encrypted=False, files=SMALL, patch_signatures=lambda _: [keys.sign(ED25519, message), foreign])
-    yield good(
-        forge, "signed_unknown_alg", "a signature of an unknown algorithm is skipped", trust=keys.trust(ED25519)
-    )
+    yield good(forge, "signed_unknown_alg", "a signature of an unknown algorithm is skipped", trust=keys.trust(ED25519))
     sealed = message_of(Forge(files=SMALL))
     forge = Forge(files=SMALL, patch_signatures=lambda _: [keys.sign(ED25519, sealed)])
     yield good(

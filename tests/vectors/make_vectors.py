@@ -74,9 +74,7 @@ class Keys:
         self.identities = {
             kem: HpkeIdentity(kem, (hashlib.sha512(kem.encode()).digest() * 2)[:size]) for kem, size in seed.items()
         }
-        self.signing = {
-            alg: SigningKey(alg, hashlib.sha256(alg.encode()).digest()) for alg in (ED25519, ECDSA, MLDSA)
-        }
+        self.signing = {alg: SigningKey(alg, hashlib.sha256(alg.encode()).digest()) for alg in (ED25519, ECDSA, MLDSA)}
 
     def hpke_row(self, kem: str, *, anonymous: bool = False) -> list[Any]:
         recipient = self.identities[kem].recipient

@@ -116,7 +116,7 @@ _METHOD: Final = '''
     def {name}(self, {arguments}) -> {result}:
         """{summary}{details}
         """
-        outputs = self._session.run({pipeline!r}, deadline_s=deadline_s, params={params}, **{{{inputs}}})
+        outputs = self._session.run({pipeline!r}, {{{inputs}}}, deadline_s=deadline_s, params={params})
         return cast({result!r}, outputs)
 '''
 

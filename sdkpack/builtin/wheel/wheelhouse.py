@@ -5,18 +5,21 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import os
 import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from sdkpack.errors import StepError
 from sdkpack.plugin import StepContext
 
 __all__ = ["collect_wheelhouse"]
 
-_TIME_LIMIT_S = 1800.0
+_TIME_LIMIT_S: Final = 1800.0
+_PROXIES: Final = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 
 
 def collect_wheelhouse(wheel: Path, folder: Path, distributions: Mapping[str, str], context: StepContext) -> None:
@@ -40,8 +43,19 @@ def collect_wheelhouse(wheel: Path, folder: Path, distributions: Mapping[str, st
     folder.mkdir()
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"]
     command += ["--wheel-dir", str(folder), "--constraint", str(pins), str(wheel), *sources]
-    context.run(command, timeout_s=_TIME_LIMIT_S)
+    context.run(command, timeout_s=_TIME_LIMIT_S, env=_pip_environment(os.environ))
     pins.unlink()
+
+
+def _pip_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The user's own way to packages: index settings, proxies, certificates, pip's configuration and cache."""
+    names = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "NETRC", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    prefixes = ("PIP_", "SSL_CERT_")
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in names or name.startswith(prefixes) or name.lower() in _PROXIES
+    }
 
 
 def _pins(distributions: Mapping[str, str]) -> list[str]:

@@ -11,11 +11,13 @@ from onnx import TensorProto, helper
 
 from sdkpack.errors import ModelError
 from sdkpack.model.check import check_model, check_split
+from sdkpack.model.elements import ELEMENTS
 from sdkpack.model.external import ExternalFolder
 from sdkpack.model.facts import OperatorUse, describe
 from sdkpack.model.join import join_inline
 from sdkpack.model.load import load_model
 from sdkpack.model.split import split_model
+from sdkpack.types import DTYPES
 from tests.unit.model.models import external_tensor, holder, loaded, matmul, model_of
 
 MODELS = Path(os.environ.get("SDKPACK_TEST_MODELS", Path(__file__).parents[3].parent / "shared" / "models"))
@@ -94,6 +96,10 @@ def test_operators_of_subgraphs_count() -> None:
     assert uses == {"If": 1, "Relu": 2}
 
 
+def test_every_element_type_has_a_name_that_specs_know() -> None:
+    assert {element.name for element in ELEMENTS.values()} == DTYPES
+
+
 def test_external_files_are_listed_once() -> None:
     model = holder([external_tensor("a", location="w.bin"), external_tensor("b", location="w.bin", offset=64)])
     assert describe(loaded(model)).external_files == ("w.bin",)
@@ -107,8 +113,7 @@ def test_external_files_are_listed_once() -> None:
             "is a sequence, expected a",
         ),
         (lambda v: v.type.Clear(), "is a value of no stated type"),
-        (lambda v: v.type.tensor_type.__setattr__("elem_type", 23), "element type float4e2m1"),
-        (lambda v: v.type.tensor_type.__setattr__("elem_type", 77), "element type number 77"),
+        (lambda v: v.type.tensor_type.__setattr__("elem_type", 77), "unknown element type, got number 77"),
         (lambda v: v.type.tensor_type.ClearField("shape"), "no declared rank"),
         (
             lambda v: v.type.tensor_type.shape.dim[0].__setattr__("dim_value", 1 << 50),

@@ -80,6 +80,17 @@ def normalized(registry: Registry) -> Normalize:
 
 
 @pytest.fixture
+def verify(registry: Registry) -> Callable[[dict[str, Any]], CheckedPipeline]:
+    """CheckedPipeline from a pipeline's normal form as JSON values."""
+
+    def make(form: dict[str, Any]) -> CheckedPipeline:
+        pipeline = Pipeline.model_validate(form)
+        return check("p", pipeline, registry=registry, models=MODELS, assets=read_asset)
+
+    return make
+
+
+@pytest.fixture
 def checked(normalized: Normalize, registry: Registry) -> Check:
     """CheckedPipeline from the keys of its section."""
 

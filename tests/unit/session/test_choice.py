@@ -84,6 +84,12 @@ def test_fallback_is_logged_and_can_be_switched_off(caplog: pytest.LogCaptureFix
     assert choose(variant("cpu", portable=True), portable_fallback=False).variant.target == "cpu"
 
 
+def test_a_portable_variant_that_was_asked_for_is_no_fallback(caplog: pytest.LogCaptureFixture) -> None:
+    variants = variant("npu"), variant("cpu", portable=True)
+    assert not choose(*variants, only=("cpu",)).fallback and not choose(*variants, prefer=("cpu",)).fallback
+    assert not caplog.text
+
+
 def test_this_platform_is_written_like_the_patterns() -> None:
     system, _, machine = this_platform().partition("/")
     assert system and machine and system == system.lower() and machine not in {"amd64", "arm64"}

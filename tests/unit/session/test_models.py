@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdkpack.errors import BundleError, InputError, PluginBrokenError, PluginMissingError, RunError
+from sdkpack.errors import BundleError, InputError, PluginBrokenError, PluginMissingError, RunError, UsageError
 from sdkpack.pipeline.deadline import Deadline
 from sdkpack.session.models import LoadedModel, Resources, open_variant
 from tests.unit.session import fakes
@@ -58,7 +58,13 @@ def test_a_later_part_may_take_a_first_input() -> None:
 
 @pytest.mark.parametrize(
     ("parts", "message"),
-    [((part(takes="q"),), "takes 'q', which nothing gives"), ((part(gives="q"),), "gives its output 'y'")],
+    [
+        ((part(takes="q"),), "part 1 of model 'net' for 'cpu' takes 'q', which nothing gives"),
+        ((part(gives="q"),), "gives 'y', which nothing gives"),
+        ((part(gives="a"), part(takes="b")), "part 2 of model 'net' for 'cpu' takes 'b', which nothing gives"),
+        ((part().model_copy(update={"inputs": (tensor("x", ("N",)),)}),), "what gives it says x: tensor"),
+        ((part().model_copy(update={"outputs": (tensor("y", dtype="int64"),)}),), "what gives it says y: tensor"),
+    ],
 )
 def test_parts_that_make_no_chain_are_refused(parts: Any, message: str) -> None:
     with pytest.raises(BundleError, match=message):
@@ -177,5 +183,15 @@ def test_closes_twice_and_refuses_use_after() -> None:
     model.close()
     model.close()
     assert fakes.OPENED[0].closed == 1
-    with pytest.raises(RunError, match="closed"):
+    with pytest.raises(UsageError, match="model 'net' is closed"):
         model({"x": X})
+
+
+def test_close_waits_for_calls_under_way() -> None:
+    model = load(part(sleep_s=0.2))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(model, {"x": X})
+        time.sleep(0.05)
+        model.close()
+        assert running.done()
+        np.testing.assert_array_equal(running.result()["y"], X)
