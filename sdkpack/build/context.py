@@ -127,11 +127,11 @@ def step_context(
             except InterruptedRunError:
                 raise
             except SdkpackError as error:
-                log.exception("step failed")
+                log.debug("step failed", exc_info=True)
                 _name_log(error, log_file, store, step)
                 raise
             except Exception as error:
-                log.exception("step crashed")
+                log.debug("step crashed", exc_info=True)
                 kept = _keep(log_file, store, step)
                 raise InternalError(
                     f"step {step!r} ({plugin}) crashed: {type(error).__name__}: {error}", hint=f"see its log: {kept}"

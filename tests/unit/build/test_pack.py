@@ -45,7 +45,7 @@ inputs.x = "tensor(float32, [1, 64])"
 params.k = { default = 2, min = 1, max = 5 }
 steps = [
   { model = "net" },
-  { op = "tensor.softmax" },
+  { op = "scores.softmax" },
   { op = "scores.top_k", with = { k = "$k", labels = "labels.txt" }, as = "classes" },
 ]
 samples = ["sample.npy"]
@@ -55,7 +55,7 @@ samples = ["sample.npy"]
 @pytest.fixture
 def labelled(folder: Path, registry: Registry) -> Iterator[str]:
     names = {row.info.name for row in registry.operators()}
-    if not {"tensor.softmax", "scores.top_k"} <= names:
+    if not {"scores.softmax", "scores.top_k"} <= names:
         pytest.skip(f"the operators of this recipe are not installed, only {sorted(names)}")
     (folder / "labels.txt").write_text("".join(f"class {number}\n" for number in range(64)))
     np.save(folder / "sample.npy", np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 64))
@@ -304,8 +304,8 @@ def test_keys_that_cannot_be_used_are_told_before_any_step(
     [
         ("compile", InternalError, r"step 'net/compile/cpu' \(test.faulty\) crashed: ZeroDivisionError"),
         ("result", PluginBrokenError, "did not return one compiled model named 'net'"),
-        ("outside", PluginBrokenError, "outside its work folder"),
-        ("link", PluginBrokenError, "outside its work folder"),
+        ("outside", PluginBrokenError, "outside of its work folder"),
+        ("link", PluginBrokenError, "outside of its work folder"),
         ("lacks", PluginBrokenError, "do not give the output 'y'"),
     ],
 )
@@ -383,7 +383,7 @@ def test_cancel_before_the_pack_does_nothing(packed: Callable[..., PackResult], 
 
 
 def test_several_targets_are_several_variants_that_share_their_bytes(packed: Callable[..., PackResult]) -> None:
-    result = packed(RECIPE + 'targets.cpu2 = { runtime = "onnxruntime", shapes = { N = 2 } }\n')
+    result = packed(RECIPE + 'targets.cpu2 = { runtime = "onnxruntime", with = { threads = 1 } }\n')
     variants = result.manifest.models["net"].variants
     assert [variant.target for variant in variants] == ["cpu", "cpu2"]
     assert result.path is not None
