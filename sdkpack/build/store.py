@@ -209,13 +209,19 @@ class Store:
         with self.workspaces.alone():
             limit = time.time() - older_than_s if older_than_s is not None else None
             needed: set[str] = set()
+            dropped: set[str] = set()
             for path in self._results.glob("*.json"):
-                if limit is None or path.stat().st_mtime < limit or (record := self._result_at(path)) is None:
+                record = self._result_at(path)
+                names = {file.digest.removeprefix(PREFIX) for file in record.files.values()} if record else set()
+                if limit is None or path.stat().st_mtime < limit or record is None:
                     path.unlink()
+                    dropped |= names
                 else:
-                    needed |= {file.digest.removeprefix(PREFIX) for file in record.files.values()}
+                    needed |= names
             for path in (*self._objects.iterdir(), *(self._logs.iterdir() if limit is None else ())):
-                if path.name not in needed:
+                # What belongs to no result, such as an asset, goes by its own age.
+                old = limit is None or path.name in dropped or path.stat().st_mtime < limit
+                if old and path.name not in needed:
                     path.unlink()
         return before - self.size().size_bytes
 

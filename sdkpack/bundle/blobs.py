@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from sdkpack.bundle.failure import AUTHENTICATION_FAILED
@@ -47,6 +47,10 @@ class BlobReader:
     index: Index
     encrypted: bool
     digests: bool
+    _hashes_at: list[int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hashes_at", chunk_hash_offsets(self.index.blobs))
 
     def read_into(self, number: int, target: memoryview) -> None:
         """Fills `target` with a blob, checked; on failure `target` is zeroed.
@@ -113,15 +117,16 @@ class BlobReader:
         cipher = self._cipher(number)
         want = self.digests if digests is None else digests
         length = min(blob.size_bytes, 1 << blob.chunk_log2)
-        scratch = None if into is not None else memoryview(bytearray(length))
+        area = memoryview(bytearray(length)) if into is None else into
         slots = [memoryview(bytearray(length + TAG_SIZE)) for _ in range(_SLOTS if cipher else 0)]
+        # How many chunks may still be with the hasher when the next is read: as many as have a place of their own.
+        free = len(slots) or (1 if into is None else None)
         with _hasher(background=stored.size_bytes > _INLINE) as hasher:
             for chunk, offset, size in self._spans(number):
-                plain_size = size - TAG_SIZE if cipher else size
-                start = chunk << blob.chunk_log2
-                plain = scratch[:plain_size] if scratch is not None else into[start : start + plain_size]  # type: ignore[index]
+                start = 0 if into is None else chunk << blob.chunk_log2
+                plain = area[start : start + size - (TAG_SIZE if cipher else 0)]
                 data = slots[chunk % _SLOTS][:size] if cipher else plain
-                hasher.wait_for_slot(len(slots) or (1 if into is None else None))
+                hasher.wait_for_slot(free)
                 self.source.read_into(offset, data)
                 if want:
                     hasher.update(data)
@@ -142,7 +147,7 @@ class BlobReader:
 
     def _read_share(self, number: int, spans: list[tuple[int, int, int]], target: memoryview) -> None:
         cipher, blob = self._cipher(number), self.index.blobs[number]
-        first = chunk_hash_offsets(self.index.blobs)[number]
+        first = self._hashes_at[number]
         scratch = memoryview(bytearray((1 << blob.chunk_log2) + TAG_SIZE)) if cipher else None
         for chunk, offset, size in spans:
             start = chunk << blob.chunk_log2
@@ -158,7 +163,7 @@ class BlobReader:
     def _check_chunk_hashes(self, number: int) -> None:
         if not self.index.chunk_hashes:
             return
-        first = chunk_hash_offsets(self.index.blobs)[number]
+        first = self._hashes_at[number]
         for chunk, offset, size in self._spans(number):
             data = bytearray(size)
             self.source.read_into(offset, data)

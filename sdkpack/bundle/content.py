@@ -27,8 +27,9 @@ class BlobSource:
     Args:
         size_bytes: their number; a source that gives more or fewer fails the pack.
         open: gives a new binary file at the beginning; it is closed after use.
-        sha256: their digest where it is known, which saves a pass; a wrong one fails the pack or the verification,
-            never silently.
+        sha256: their digest where it is known, as from a content-addressed store, which saves a pass. The source then
+            stands for the content of that digest: of two with one digest, one is read. What was packed under a wrong
+            digest fails the pack or the verification.
     """
 
     size_bytes: int

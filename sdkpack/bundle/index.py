@@ -170,13 +170,18 @@ def _blob(row: Any, *, encrypted: bool) -> IndexBlob:
     return blob
 
 
+def is_media_type(text: str) -> bool:
+    """Whether a text has the form of RFC 6838, section 4.2."""
+    return _MEDIA_TYPE.fullmatch(text) is not None
+
+
 def _file(row: Any, blobs: int) -> IndexFile:
     if type(row) is not list or [type(item) for item in row] != [str, int, str]:
         raise IndexDataError("a file of the index is not [path, blob, media type]")
     file = IndexFile(*row)
     if not 0 <= file.blob < blobs:
         raise IndexDataError(f"file {file.path[:60]!r} names blob {file.blob} of {blobs}")
-    if not _MEDIA_TYPE.fullmatch(file.media_type):
+    if not is_media_type(file.media_type):
         raise IndexDataError(f"file {file.path[:60]!r} has no valid media type")
     return file
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import weakref
@@ -104,10 +105,14 @@ def open_source(file: str | Path | BinaryIO | bytes | ByteSource | Any, files: F
             return FileSource(files.open(file, os.O_RDONLY | os.O_NONBLOCK), Path(file), files)
         except OSError as error:
             raise FileError(f"cannot open '{file}': {_why(error)}", hint="check the path") from error
-    if hasattr(file, "fileno"):
-        return FileSource(os.dup(file.fileno()), None, files)
-    source: ByteSource = file
-    return source
+    if not isinstance(file, io.IOBase):
+        source: ByteSource = file  # type: ignore[assignment]
+        return source
+    try:
+        fd = file.fileno()
+    except OSError:  # a file in memory
+        return MemorySource(file.read())
+    return FileSource(os.dup(fd), None, files)
 
 
 def read(source: ByteSource, offset: int, size: int) -> bytes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from sdkpack.bundle.directory import MAX_BLOBS, Directory, StoredBlob
 from sdkpack.bundle.envelope import Envelope, data_offset_for, make_body, wrap_all
 from sdkpack.bundle.files import FileSystem, atomic_file
-from sdkpack.bundle.index import Index, IndexBlob, IndexFile, seal_index
+from sdkpack.bundle.index import Index, IndexBlob, IndexFile, is_media_type, seal_index
 from sdkpack.bundle.layout import (
     LARGE,
     PROLOGUE_SIZE,
@@ -162,10 +162,17 @@ class _Job:
         self.blobs = self._order([self._with_key(blob) for blob in _merge_equal(self.files)])
         if max(len(self.blobs), len(self.files)) > MAX_BLOBS:
             raise LimitError(f"{len(self.files)} files, expected at most {MAX_BLOBS}")
-        # The largest possible index is encoded now: a manifest that cannot be written should not cost a long pack.
-        empty = tuple(IndexBlob(1 << 40, self._log2, bytes(32), bytes(32)) for _ in self.blobs)
+        self._check_documents()
+
+    def _check_documents(self) -> None:
+        """Encodes the largest possible index now: a manifest that cannot be stored should not cost a long pack."""
+        for file in self.files:
+            if not is_media_type(file.media_type):
+                raise UsageError(f"'{file.media_type}' is no media type", where=file.path)
+        blobs = tuple(IndexBlob(1 << 40, self._log2, bytes(32), bytes(32)) for _ in self.blobs)
         try:
-            self._index(empty, b"").check_size()
+            self._index(blobs, b"").check_size()
+            Directory(about=self._content.about, blobs=()).encode()
         except ValueError as error:
             raise UsageError(f"the manifest cannot be stored: {error}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import sys
@@ -98,6 +99,11 @@ def _packed(console: Console, recipe: Path, options: dict[str, Any]) -> Iterator
 
 def _name(session: Session, stated: str | None) -> str:
     if stated is not None:
+        known = (*session.pipelines, *session.models)
+        if stated not in known:
+            near = difflib.get_close_matches(stated, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
+            raise UsageError(f"no pipeline or model {stated!r}", hint=hint)
         return stated
     names = session.pipelines or session.models
     if len(names) == 1:

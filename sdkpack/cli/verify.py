@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sdkpack.cli.access import bundle_argument, key_options, policy, stated_trust, trust_options
+from sdkpack.cli.access import bundle_argument, key_options, stated_trust, trust_options
 from sdkpack.cli.console import Console, table, verb_options
 from sdkpack.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
+    from sdkpack.bundle.grant import Grant
     from sdkpack.bundle.trust import Signature, TrustedKey
+    from sdkpack.host.registry import Registry
     from sdkpack.session.golden import GoldenResult
 
 __all__ = ["command"]
@@ -23,6 +26,7 @@ __all__ = ["command"]
 @trust_options
 @key_options
 @click.option("--signature", type=click.Path(path_type=Path), help="Signatures beside the bundle (NAME.sdkpack.sig).")
+@click.option("--grant", type=click.Path(path_type=Path), help="A grant that opens the bundle for your key.")
 @click.option("--replay", is_flag=True, help="Run everything recorded in the bundle again here, and compare.")
 @verb_options
 def command(
@@ -32,61 +36,77 @@ def command(
     allow_unsigned: bool,
     keys: tuple[str, ...],
     signature: Path | None,
+    grant: Path | None,
     replay: bool,
 ) -> None:
     """Prove that BUNDLE is whole and made by whom you trust; with a key, that its contents are valid too.
 
     Without a key, an encrypted bundle's signatures and every stored byte are verified, and nothing is decrypted.
     """
+    from sdkpack.bundle.grant import Grant
     from sdkpack.bundle.reader import open_bundle
+    from sdkpack.host.registry import Registry
 
-    stated_trust(trust, allow_unsigned)
+    stated = _Stated(
+        bundle=bundle,
+        trust=stated_trust(trust, allow_unsigned),
+        allow_unsigned=allow_unsigned,
+        keys=keys,
+        signatures=_detached(signature),
+        grant=None if grant is None else Grant.decode(grant.read_bytes()),
+        registry=Registry.scan(),
+    )
     with open_bundle(bundle) as untrusted:
         closed = untrusted.info.encrypted and not keys
     if closed and replay:
         raise UsageError("a replay needs the models, and the bundle is encrypted", hint="give --key REFERENCE")
-    if closed:
-        facts = _public(bundle, trust, allow_unsigned, signature)
-    else:
-        facts = _contents(console, bundle, trust, allow_unsigned, keys, replay=replay, signature=signature)
+    facts = _public(stated) if closed else _contents(stated)
+    if replay:
+        facts["replay"] = _replay(console, stated)
     console.result(_page(bundle, facts), facts)
     if closed:
         console.hint("the contents were not decrypted; to check them too, give --key REFERENCE")
 
 
-def _public(bundle: Path, trust: tuple[str, ...], allow_unsigned: bool, signature: Path | None) -> dict[str, Any]:
-    from sdkpack.bundle.reader import open_bundle
-    from sdkpack.host.registry import Registry
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stated:
+    """What the user said about trust and keys."""
 
-    with open_bundle(bundle) as untrusted:
-        signed_by = untrusted.verify_public(
-            policy=policy(trust, allow_unsigned, Registry.scan()), detached_signatures=_detached(signature)
-        )
-        return {"identity": untrusted.info.identity, "signed_by": _names(signed_by), "contents": False}
+    bundle: Path
+    trust: Any
+    allow_unsigned: bool
+    keys: tuple[str, ...]
+    signatures: tuple[Signature, ...]
+    grant: Grant | None
+    registry: Registry
 
 
-def _contents(
-    console: Console,
-    bundle: Path,
-    trust: tuple[str, ...],
-    allow_unsigned: bool,
-    keys: tuple[str, ...],
-    *,
-    replay: bool,
-    signature: Path | None,
-) -> dict[str, Any]:
-    from sdkpack.host.registry import Registry
+def _public(stated: _Stated) -> dict[str, Any]:
+    from sdkpack.session.opening import verify_public
+
+    info, signed_by = verify_public(
+        stated.bundle,
+        trust=stated.trust,
+        allow_unsigned=stated.allow_unsigned,
+        registry=stated.registry,
+        signatures=stated.signatures,
+    )
+    return {"identity": info.identity, "signed_by": _names(signed_by), "contents": False}
+
+
+def _contents(stated: _Stated) -> dict[str, Any]:
     from sdkpack.session.opening import verify_bundle
 
-    stated = None if signature else stated_trust(trust, allow_unsigned)
     with verify_bundle(
-        bundle,
-        trust=stated,
-        allow_unsigned=allow_unsigned or signature is not None,
-        keys=keys,
-        registry=Registry.scan(),
+        stated.bundle,
+        trust=stated.trust,
+        allow_unsigned=stated.allow_unsigned,
+        keys=stated.keys,
+        registry=stated.registry,
+        signatures=stated.signatures,
+        grant=stated.grant,
     ) as verified:
-        facts: dict[str, Any] = {
+        return {
             "identity": verified.identity,
             "name": verified.manifest["name"],
             "version": verified.manifest["version"],
@@ -94,18 +114,20 @@ def _contents(
             "contents": True,
             "files": len(verified.files),
         }
-    if replay:
-        facts["replay"] = _replay(console, bundle, stated, allow_unsigned or signature is not None, keys)
-    return facts
 
 
-def _replay(
-    console: Console, bundle: Path, stated: Any, allow_unsigned: bool, keys: tuple[str, ...]
-) -> list[dict[str, Any]]:
+def _replay(console: Console, stated: _Stated) -> list[dict[str, Any]]:
     import sdkpack
     from sdkpack.session.golden import replay
 
-    with sdkpack.open(bundle, trust=stated, allow_unsigned=allow_unsigned, keys=keys) as session:
+    with sdkpack.open(
+        stated.bundle,
+        trust=stated.trust,
+        allow_unsigned=stated.allow_unsigned,
+        keys=stated.keys,
+        signatures=stated.signatures,
+        grant=stated.grant,
+    ) as session:
         results = replay(session, progress=lambda name: console.say(f"replaying {name}") if console.terminal else None)
     failed = [result for result in results if not result.passed]
     if failed:

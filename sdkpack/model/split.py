@@ -9,7 +9,7 @@ else.
 Moved: initializers of the main graph, and its `Constant` nodes with a `value` tensor (some exporters keep all weights
 there), from `INLINE_BELOW_BYTES` on, of element types that fill whole bytes. All else stays in the graph: strings,
 sub-byte and complex tensors (runtimes do not take them from memory), sparse tensors, subgraphs, functions, training
-info. External data of tensors that stay is read into the graph.
+info, and what nothing reads. External data of tensors that stay is read into the graph.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sdkpack.errors import ModelError
 from sdkpack.model.elements import ELEMENTS, STRING, element_of, is_external, raw_bytes, tensor_bytes
 from sdkpack.model.load import MAX_MODEL_BYTES, LoadedModel
 from sdkpack.model.table import TensorEntry
-from sdkpack.model.walk import iter_node_lists, iter_tensors
+from sdkpack.model.walk import iter_graphs_below, iter_node_lists, iter_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,20 +150,42 @@ def check_tensors(model: ModelProto) -> None:
 def _movable(model: ModelProto, inline_below: int) -> list[tuple[str, str, TensorProto]]:
     """(name, where, tensor) of what leaves the graph, in the model's order."""
     graph = model.graph
-    found = [(t.name, f"graph: initializer {t.name!r}", t) for t in graph.initializer if _fits(t, inline_below)]
+    used = _used_names(graph)
+    found = [
+        (t.name, f"graph: initializer {t.name!r}", t)
+        for t in graph.initializer
+        if t.name in used and _fits(t, inline_below)
+    ]
     if model.ir_version >= _MIN_IR_WITH_FREE_INITIALIZERS:
         outputs = {value.name for value in graph.output}
         for node in graph.node:
             value = _constant_value(node)
             # A constant that is a graph's output needs a node that produces it in some runtimes.
-            if value is not None and node.output[0] not in outputs and _fits(value, inline_below):
-                found.append((node.output[0], f"graph: constant {node.output[0]!r}", value))
+            if value is None:
+                continue
+            name = node.output[0]
+            if name in used and name not in outputs and _fits(value, inline_below):
+                found.append((name, f"graph: constant {name!r}", value))
     seen: set[str] = set()
     for name, where, _ in found:
         if name in seen or not name:
             raise ModelError(f"{where}: the name stands twice, or is empty", hint="export the model again")
         seen.add(name)
     return found
+
+
+def _used_names(graph: GraphProto) -> set[str]:
+    """Names that something reads: nodes of the graph or of its subgraphs, or the caller.
+
+    An initializer that nobody reads stays where it is: a runtime drops it on loading, and then refuses the value that
+    it is given for it.
+    """
+    names = {value.name for value in graph.output}
+    for _, inner in iter_graphs_below(graph):
+        names.update(value.name for value in inner.output)
+        for node in inner.node:
+            names.update(node.input)
+    return names
 
 
 def _fits(tensor: TensorProto, inline_below: int) -> bool:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
-__all__ = ["PlacedTensor", "iter_graphs", "iter_node_lists", "iter_tensors"]
+__all__ = ["PlacedTensor", "iter_graphs", "iter_graphs_below", "iter_node_lists", "iter_tensors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,11 @@ def iter_graphs(model: ModelProto) -> Iterator[tuple[str, GraphProto]]:
         roots += [(f"training_info[{number}].initialization", info.initialization)]
         roots += [(f"training_info[{number}].algorithm", info.algorithm)]
     yield from _below(roots)
+
+
+def iter_graphs_below(graph: GraphProto) -> Iterator[tuple[str, GraphProto]]:
+    """`graph` itself, then everything nested in it."""
+    yield from _below([("graph", graph)])
 
 
 def iter_tensors(model: ModelProto) -> Iterator[PlacedTensor]:

@@ -17,10 +17,10 @@ from sdkpack.session.modelset import Options
 from sdkpack.session.session import Session
 
 if TYPE_CHECKING:
-    from sdkpack.bundle import TrustPolicy, VerifiedBundle
+    from sdkpack.bundle import BundleInfo, Grant, Signature, TrustedKey, TrustPolicy, VerifiedBundle
     from sdkpack.crypto.recipients import Identity
 
-__all__ = ["open_session", "read_manifest", "registry_for", "verify_bundle"]
+__all__ = ["open_session", "read_manifest", "registry_for", "verify_bundle", "verify_public"]
 
 _BUILTIN: Final = "sdkpack.builtin.plugin"
 
@@ -43,6 +43,8 @@ def open_session(
     device: str = "",
     eager: bool = False,
     verify_all: bool = False,
+    grant: Grant | None = None,
+    signatures: Sequence[Signature] = (),
 ) -> Session:
     """Verifies a bundle and makes it ready to run.
 
@@ -61,6 +63,8 @@ def open_session(
         device: for the runners, where there are several of a kind.
         eager: opens all models now, not at their first use.
         verify_all: checks every byte of the bundle now, not each file when it is read.
+        grant: opens the bundle for somebody whom its envelope does not know.
+        signatures: signatures beside those in the file.
 
     Raises:
         FileError: the file cannot be read.
@@ -75,7 +79,14 @@ def open_session(
     )
     registry = registry_for(plugins)
     bundle = verify_bundle(
-        source, trust=trust, allow_unsigned=allow_unsigned, keys=keys, registry=registry, check_blobs=verify_all
+        source,
+        trust=trust,
+        allow_unsigned=allow_unsigned,
+        keys=keys,
+        registry=registry,
+        check_blobs=verify_all,
+        grant=grant,
+        signatures=signatures,
     )
     try:
         manifest: Any = bundle.document
@@ -110,8 +121,20 @@ def verify_bundle(
     keys: Iterable[KeyReference | Identity] | None = None,
     registry: Registry,
     check_blobs: bool = True,
+    grant: Grant | None = None,
+    signatures: Sequence[Signature] = (),
 ) -> VerifiedBundle:
     """Verifies a bundle; its `document` is the `Manifest`.
+
+    Args:
+        source: the bundle's file, an open file, or its bytes.
+        trust: whose signature is believed; see `open_session`.
+        allow_unsigned: accepts a bundle that nobody trusted has signed.
+        keys: references to secret keys that may open an encrypted bundle.
+        registry: has the key providers.
+        check_blobs: checks every byte now, not each file when it is read.
+        grant: opens the bundle for somebody whom its envelope does not know.
+        signatures: signatures beside those in the file.
 
     Raises:
         BundleError: it is malformed, was changed, is not trusted, or none of the keys opens it.
@@ -124,7 +147,12 @@ def verify_bundle(
     untrusted = open_bundle(file)
     try:
         bundle = untrusted.verify(
-            policy=policy, identities=secrets, check_blobs=check_blobs, validate_manifest=_validator(document)
+            policy=policy,
+            identities=secrets,
+            check_blobs=check_blobs,
+            validate_manifest=_validator(document),
+            grant=grant,
+            detached_signatures=signatures,
         )
         manifest: Any = bundle.document
         missing = sorted(manifest.files() - set(bundle.files))
@@ -134,6 +162,33 @@ def verify_bundle(
         untrusted.close()
         raise
     return bundle
+
+
+def verify_public(
+    source: Source,
+    *,
+    trust: Trust | TrustPolicy | KeyReference | Sequence[KeyReference] | None,
+    allow_unsigned: bool = False,
+    registry: Registry,
+    signatures: Sequence[Signature] = (),
+) -> tuple[BundleInfo, tuple[TrustedKey, ...]]:
+    """Verifies what can be without a content key: signatures, age, and every stored byte. Nothing is decrypted.
+
+    Returns:
+        The public facts, and the trusted keys that signed.
+
+    Raises:
+        BundleError: it is malformed, was changed, or is not trusted.
+    """
+    from sdkpack.bundle import open_bundle
+
+    policy, document = trust_policy(trust, registry, allow_unsigned=allow_unsigned)
+    file: Any = os.fspath(source) if isinstance(source, os.PathLike) else source
+    with open_bundle(file) as untrusted:
+        signed_by = untrusted.verify_public(policy=policy, detached_signatures=signatures)
+        about = untrusted.info.about
+        _check_age(document, str(about.get("name", "")), about.get("sequence"))
+        return untrusted.info, signed_by
 
 
 def read_manifest(raw: Mapping[str, Any]) -> Manifest:
@@ -161,15 +216,20 @@ def read_manifest(raw: Mapping[str, Any]) -> Manifest:
 def _validator(trust: Trust | None) -> Callable[[dict[str, Any]], Manifest]:
     def validate(raw: dict[str, Any]) -> Manifest:
         manifest = read_manifest(raw)
-        minimum = (trust.minimum_sequence if trust else {}).get(manifest.name, 0)
-        if manifest.sequence < minimum:
-            raise TrustError(
-                f"release {manifest.sequence} of {manifest.name!r} is older than the oldest accepted one, {minimum}",
-                hint="get the newest release from its publisher",
-            )
+        _check_age(trust, manifest.name, manifest.sequence)
         return manifest
 
     return validate
+
+
+def _check_age(trust: Trust | None, name: str, sequence: object) -> None:
+    """Stops a rollback: an older release is signed as well as the newest, and may have faults that became known."""
+    minimum = (trust.minimum_sequence if trust else {}).get(name, 0)
+    if minimum and (not isinstance(sequence, int) or sequence < minimum):
+        raise TrustError(
+            f"release {sequence} of {name!r} is older than the oldest accepted one, {minimum}",
+            hint="get the newest release from its publisher",
+        )
 
 
 def _difference(raw: Any, canonical: Any, path: str) -> str:

@@ -36,7 +36,7 @@ def accepted(data: bytes | bytearray | memoryview, policy: TrustPolicy) -> bool:
 
 
 def places(data: bytes, *, payload_step: int = 1) -> list[int]:
-    """Bytes to be changed: all but the envelope's fill, of which every 64th; of long blobs every `payload_step`-th."""
+    """Bytes to be changed: all, but of the envelope's fill every 64th and of blobs every `payload_step`-th."""
     encrypted = data[12] == 1
     start = 65536 if encrypted else 64
     directory = int.from_bytes(data[-128:-120], "little")

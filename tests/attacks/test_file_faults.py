@@ -20,6 +20,7 @@ from sdkpack.bundle.sign import counter_sign
 from sdkpack.crypto.recipients import Kek
 from sdkpack.crypto.signature import SigningKey
 from sdkpack.errors import FileError, OutputError, SdkpackError
+from tests.attacks.conftest import CANARY
 from tests.attacks.faults import Crash, FaultyFiles
 
 UNSIGNED = TrustPolicy(allow_unsigned=True)
@@ -87,6 +88,10 @@ def leftovers(folder: Path) -> list[str]:
     return [name for _, _, names in os.walk(folder) for name in names if name.endswith(".part")]
 
 
+def holds(folder: Path, data: bytes) -> bool:
+    return any(data[:30] in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
 def count_operations(job: Job, folder: Path, content: BundleContent, kek: Kek) -> int:
     prepare(folder, content, kek)
     files = FaultyFiles()
@@ -113,6 +118,8 @@ def test_each_operation_may_fail(name: str, fault: str, tmp_path: Path, content:
                 job(folder, content, kek, files)
         assert len(files.log) > at, "the fault was never reached"
         check_whole(folder, content, kek)
+        if name != "unpack":
+            assert not holds(folder, CANARY), "plaintext on disk"
         if fault in ("EIO", "ENOSPC") and not files.log[at].startswith("unlink"):
             assert leftovers(folder) == [], files.log[at]
         if fault in ("crash", "torn"):

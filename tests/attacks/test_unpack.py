@@ -32,13 +32,14 @@ DEVICES = [
     "CONOUT$",
 ]
 HOSTILE = [
-    "", ".", "..", "/", "//", "a//b", "/etc/passwd", "//server/share", "a/", "/a", "../a", "a/..", "a/../b", "a/../../b",
-    "./a", "a/.", "a/./b", "..\\a", "a\\b", "\\\\server\\share", "C:", "C:a", "C:\\a", "c:/a", "a:stream", "a::$DATA",
-    "a\0", "a\0.txt", "\0", "a\nb", "a\rb", "a\tb", "a b", " a", "a ", "a.", "a..", ".a", ".git/config", "a/.hidden",
-    "a./b", "...", "....//", "%2e%2e/a", "%2e%2e%2fa", "%00", "~", "~/a", "~root/a", "$HOME/a", "a;b", "a|b", "a*", "a?",
-    "<a>", '"a"', "a'b", "`a`", "\u202ea", "caf\u00e9", "cafe\u0301", "\uff0e\uff0e/a", "\u2215etc", "\u2024\u2024/a",
-    "a\u200b", "\ufeffa", "\u0130", "a" * 256, "a/" * 600 + "a", "x" * 1025, "-\u00ad", "a\x7f", "a\x1b[0m", "@a", "a+b",
-    *DEVICES, *(f"a/{device}/b" for device in DEVICES[:3]),
+    "", ".", "..", "/", "//", "a//b", "/etc/passwd", "//server/share", "a/", "/a", "../a", "a/..", "a/../b",
+    "a/../../b", "./a", "a/.", "a/./b", "..\\a", "a\\b", "\\\\server\\share", "C:", "C:a", "C:\\a", "c:/a",
+    "a:stream", "a::$DATA", "a\0", "a\0.txt", "\0", "a\nb", "a\rb", "a\tb", "a b", " a", "a ", "a.", "a..",
+    ".a", ".git/config", "a/.hidden", "a./b", "...", "....//", "%2e%2e/a", "%2e%2e%2fa", "%00", "~", "~/a",
+    "~root/a", "$HOME/a", "a;b", "a|b", "a*", "a?", "<a>", '"a"', "a'b", "`a`", "\u202ea", "caf\u00e9",
+    "cafe\u0301", "\uff0e\uff0e/a", "\u2215etc", "\u2024\u2024/a", "a\u200b", "\ufeffa", "\u0130", "a" * 256,
+    "a/" * 600 + "a", "x" * 1025, "-\u00ad", "a\x7f", "a\x1b[0m", "@a", "a+b", *DEVICES,
+    *(f"a/{device}/b" for device in DEVICES[:3]),
 ]  # fmt: skip
 TWINS = [
     ["A", "a"], ["a", "a"], ["b", "a"], ["Model.bin", "model.bin"], ["a/X", "a/x"], ["A/x", "a/y"], ["a", "a/b"],

@@ -20,12 +20,12 @@ targets.cpu.runtime = "onnxruntime"
 
 [pipelines.classify]
 inputs.x = "tensor(float32, [1, 4])"
-params.least = { default = 0.0, min = 0.0, max = 1.0 }
+params.least = { default = 0.0, min = 0.0, max = 1.0, summary = "least score" }
 steps = [
   { model = "net" },
   { op = "scores.softmax" },
   { op = "scores.top_k", with = { k = 2, labels = "labels.txt" }, as = "classes" },
-  { op = "list.filter", in = "classes", with = { key = "score", min = "$least" }, as = "best" },
+  { op = "list.filter", in = "classes", with = { key = "score", threshold = "$least" }, as = "best" },
 ]
 """
 SEALED = """

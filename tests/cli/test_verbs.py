@@ -287,7 +287,7 @@ def test_rekey_needs_a_new_signature(bundle: Path, sdkpack) -> None:  # type: ig
 def test_keys_are_never_replaced_and_never_shown(project: Path, sdkpack) -> None:  # type: ignore[no-untyped-def]
     assert stat.S_IMODE((project / "customer.key").stat().st_mode) == 0o600
     assert sdkpack("keys", "new", "recipient", "customer").code == 1
-    secret = [line for line in (project / "customer.key").read_text().splitlines() if "secret" in line][0]
+    secret = next(line for line in (project / "customer.key").read_text().splitlines() if "secret" in line)
     shown = sdkpack("keys", "show", "customer.key")
     assert shown.code == 0
     assert secret.rpartition(":")[2] not in shown.out

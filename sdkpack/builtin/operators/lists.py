@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from sdkpack.builtin.operators.rows import ZIP_PORTS
 from sdkpack.errors import InputError
 from sdkpack.types import ValueType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from sdkpack.builtin.operators.params import FilterParams, SortParams, ZipParams
 
 __all__ = ["Filter", "Gather", "Restore", "Sort", "Zip"]
@@ -46,20 +46,27 @@ def _number(item: Any, key: str) -> float:
     return float(item[key])
 
 
+_KEEPS: Final[Mapping[str, Callable[[float, float], bool]]] = {
+    "at_least": operator.ge,
+    "above": operator.gt,
+    "at_most": operator.le,
+    "below": operator.lt,
+}
+
+
 class Filter:
-    """Keeps the items whose value is at least `min` and at most `max`; what is not a number goes."""
+    """Keeps the items whose value is at least (above, at most, below) `threshold`; what is not a number goes."""
 
     def __init__(self, params: FilterParams) -> None:
-        self._key = params.key
-        self._min = -math.inf if params.min is None else params.min
-        self._max = math.inf if params.max is None else params.max
+        self._params = params
+        self._keeps = _KEEPS[params.keep]
 
     def infer(self, inputs: Mapping[str, ValueType]) -> Mapping[str, ValueType]:
-        _check_key(inputs, self._key)
+        _check_key(inputs, self._params.key)
         return _same_list(inputs)
 
     def run(self, items: Sequence[Any]) -> list[Any]:
-        return [item for item in items if self._min <= _number(item, self._key) <= self._max]
+        return [item for item in items if self._keeps(_number(item, self._params.key), self._params.threshold)]
 
 
 class Sort:

@@ -80,18 +80,14 @@ class CtcGreedyParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterParams:
+    threshold: float
     key: str = ""
     """The field of a record that is compared; empty: the item itself."""
-    min: float | None = None
-    """Items below this are dropped."""
-    max: float | None = None
-    """Items above this are dropped."""
+    keep: Literal["at_least", "above", "at_most", "below"] = "at_least"
+    """Which side of the threshold stays."""
 
     def __post_init__(self) -> None:
-        _require(self.min is not None or self.max is not None, "set min, max or both")
-        low = -math.inf if self.min is None else self.min
-        high = math.inf if self.max is None else self.max
-        _require(low <= high, f"min {self.min} is above max {self.max}")
+        _require(math.isfinite(self.threshold), f"threshold must be finite, got {self.threshold}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

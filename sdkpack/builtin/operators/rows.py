@@ -68,7 +68,7 @@ def _score_rows() -> list[OperatorInfo]:
 def _list_rows() -> list[OperatorInfo]:
     return [
         _row(
-            "list.filter", "Keeps the items whose value lies within bounds.", "lists:Filter", params.FilterParams,
+            "list.filter", "Keeps the items on one side of a threshold.", "lists:Filter", params.FilterParams,
             (_ITEMS,), (_ITEMS,),
         ),
         _row(

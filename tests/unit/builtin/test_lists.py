@@ -26,7 +26,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "AboveParams": {"index": 0},
     "LookupParams": {"labels": ("a",)},
     "CtcGreedyParams": {"alphabet": ("a",)},
-    "FilterParams": {"min": 0.0},
+    "FilterParams": {"threshold": 0.0},
     "ZipParams": {"keys": ("a",)},
 }
 
@@ -58,16 +58,18 @@ def test_listing_the_operators_does_not_import_numpy() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_filter_keeps_the_bounds_and_drops_what_is_not_a_number() -> None:
-    items = [0.1, 0.5, 0.9, float("nan"), 1.0]
-    assert Filter(FilterParams(min=0.5, max=0.9)).run(items) == [0.5, 0.9]
+@pytest.mark.parametrize(
+    ("keep", "kept"), [("at_least", [0.5, 0.9]), ("above", [0.9]), ("at_most", [0.1, 0.5]), ("below", [0.1])]
+)
+def test_filter_keeps_one_side_and_drops_what_is_not_a_number(keep: Any, kept: list[float]) -> None:
+    assert Filter(FilterParams(threshold=0.5, keep=keep)).run([0.1, 0.5, 0.9, float("nan")]) == kept
 
 
 def test_filter_compares_a_field() -> None:
     records = [{"score": 0.4, "text": "a"}, {"score": 0.6, "text": "b"}]
-    assert Filter(FilterParams(key="score", min=0.5)).run(records) == records[1:]
+    assert Filter(FilterParams(threshold=0.5, key="score")).run(records) == records[1:]
     with pytest.raises(InputError, match="'size'"):
-        Filter(FilterParams(key="size", min=0.5)).run(records)
+        Filter(FilterParams(threshold=0.5, key="size")).run(records)
 
 
 @pytest.mark.parametrize(
@@ -81,19 +83,19 @@ def test_filter_compares_a_field() -> None:
 )
 def test_filter_and_sort_check_the_key_before_a_run(key: str, kind: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        Filter(FilterParams(key=key, min=0.0)).infer({"items": ValueType.parse(kind)})
+        Filter(FilterParams(threshold=0.0, key=key)).infer({"items": ValueType.parse(kind)})
     with pytest.raises(ValueError, match=words):
         Sort(SortParams(key=key)).infer({"items": ValueType.parse(kind)})
 
 
 def test_lists_keep_their_type() -> None:
     kind = ValueType.parse("list(record(score: float))")
-    assert Filter(FilterParams(key="score", min=0.0)).infer({"items": kind}) == {"items": kind}
+    assert Filter(FilterParams(threshold=0.0, key="score")).infer({"items": kind}) == {"items": kind}
 
 
-def test_bounds_in_the_wrong_order_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"min 2\.0 is above max 1\.0"):
-        FilterParams(min=2.0, max=1.0)
+def test_a_threshold_is_a_number() -> None:
+    with pytest.raises(ValueError, match="threshold must be finite"):
+        FilterParams(threshold=float("nan"))
 
 
 @given(NUMBERS, st.booleans())

@@ -1,7 +1,5 @@
 """Every finding is told at once, with path, got, expected and near match."""
 
-# ruff: noqa: E501 -- the tables of cases read best with one case a line
-
 from __future__ import annotations
 
 import datetime as dt

@@ -1,7 +1,5 @@
 """Parameters: JSON in, the plugin's dataclass out, every problem told."""
 
-# ruff: noqa: E501 -- the tables of cases read best with one case a line
-
 from __future__ import annotations
 
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Real distributions, made in a folder and seen by a process of its own: a broken one costs nothing but itself."""
 
-# ruff: noqa: E501 -- the tables of cases read best with one case a line
-
 from __future__ import annotations
 
 import json

@@ -366,3 +366,24 @@ def test_an_external_tensor_in_a_model_from_bytes_is_refused() -> None:
     with ExternalFolder(None) as folder, pytest.raises(ExternalDataError, match="no folder") as caught:
         split_model(parse_model(model.SerializeToString()), folder)
     assert "path" in caught.value.hint
+
+
+def test_what_nothing_reads_stays_in_the_graph() -> None:
+    """onnxruntime drops such an initializer on loading, and then refuses to be given its value."""
+    model = matmul()
+    model.graph.initializer.append(raw_tensor("unread", TensorProto.FLOAT, (64, 64), 3))
+    inner = helper.make_graph(
+        [helper.make_node("Identity", ["outer"], ["o"])],
+        "b",
+        [],
+        [helper.make_tensor_value_info("o", TensorProto.FLOAT, [64, 64])],
+    )
+    model.graph.initializer.append(raw_tensor("outer", TensorProto.FLOAT, (64, 64), 4))
+    model.graph.input.add().CopyFrom(helper.make_tensor_value_info("c", TensorProto.BOOL, []))
+    model.graph.node.append(helper.make_node("If", ["c"], ["z"], then_branch=inner, else_branch=inner))
+    model.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, [64, 64]))
+
+    result = split(model)
+
+    assert [entry.name for entry in result.tensors] == ["outer", "w"]
+    assert [t.name for t in onnx.ModelProto.FromString(result.graph).graph.initializer] == ["b", "unread"]
