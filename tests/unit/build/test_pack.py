@@ -427,3 +427,47 @@ def test_a_model_that_changes_while_it_is_packed_is_found_out(
     monkeypatch.setattr(split_module, "split_model", late)
     with pytest.raises(FileError, match="changed while it was read"):
         packed()
+
+
+def test_control_c_while_writing_leaves_the_old_bundle(
+    packed: Callable[..., PackResult], reporter: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = packed().path
+    assert path is not None
+    before = path.read_bytes()
+
+    def interrupt(done_bytes: int, total_bytes: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reporter, "wrote", interrupt)
+    with pytest.raises(InterruptedRunError) as error:
+        packed(RECIPE.replace("1.0.0", "1.0.1"), overwrite=True)
+    assert error.value.exit_code == 130
+    assert path.read_bytes() == before
+    assert sorted(found.name for found in path.parent.glob("*out*")) == ["out.report.json", "out.sdkpack"]
+
+
+def test_control_c_in_a_plugin_stops_the_pack(packed: Callable[..., PackResult], tmp_path: Path, store: Store) -> None:
+    with pytest.raises(InterruptedRunError):
+        packed(faulty(crash="interrupt"))
+    assert not (tmp_path / "out.sdkpack").exists()
+    assert list(store.workspaces.folder.glob("*/*")) == []
+
+
+def test_an_object_that_is_damaged_between_steps_and_writing_is_found_out(
+    packed: Callable[..., PackResult], store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    content = pack_module._content
+
+    def damaged(*args: Any) -> Any:
+        made = content(*args)
+        largest = max((store.root / "objects").iterdir(), key=lambda path: path.stat().st_size)
+        largest.chmod(0o600)
+        largest.write_bytes(bytes(largest.stat().st_size))
+        return made
+
+    monkeypatch.setattr(pack_module, "_content", damaged)
+    with pytest.raises(FileError) as error:
+        packed()
+    assert "sdkpack store clean" in error.value.hint
+    assert not (tmp_path / "out.sdkpack").exists()
