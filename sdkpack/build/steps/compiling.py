@@ -93,10 +93,7 @@ def compile_step(
         DocumentError: the runtime refuses its settings.
     """
     info = toolchain.row.info
-    if settings.precision not in info.precisions:
-        raise UsageError(
-            f"runtime {info.name!r} has no precision {settings.precision!r}, expected {' or '.join(info.precisions)}"
-        )
+    _check_precision(info, settings.precision)
     schema = ParamSchema(info)
     params = schema.instance(settings.params, path=f"targets.{target}.with")
     tool = f"{fingerprints.plugin(toolchain.row.plugin)}; {toolchain.fingerprint}"
@@ -119,6 +116,13 @@ def compile_step(
         sample=section.sample, store=store, registry=registry, parity=parity,
     )  # fmt: skip
     return Step(plan=plan, work=work, after=(imported.id,), cacheable=bool(toolchain.fingerprint))
+
+
+def _check_precision(info: RuntimeInfo, precision: str) -> None:
+    if precision not in info.precisions:
+        raise UsageError(
+            f"runtime {info.name!r} has no precision {precision!r}, expected {' or '.join(info.precisions)}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
