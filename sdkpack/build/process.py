@@ -42,7 +42,6 @@ def run_tool(
         StepError: it is missing, failed, crashed or took too long.
         InterruptedRunError: `cancelled` became true.
     """
-    limit = None if timeout_s is None else time.monotonic() + timeout_s
     try:
         process = subprocess.Popen(
             list(argv),
@@ -57,14 +56,10 @@ def run_tool(
         reason = (error.strerror or str(error)).lower()
         raise StepError(f"cannot start {argv[0]!r}: {reason}", where=where, hint="see: sdkpack doctor") from error
     try:
-        while not _ended(process):
-            if cancelled():
-                raise InterruptedRunError("stopped by request", where=where)
-            if limit is not None and time.monotonic() > limit:
-                raise StepError(
-                    f"{argv[0]!r} took longer than {timeout_s:g} s", where=where, hint=f"its output is in {log}"
-                )
-            time.sleep(_POLL_S)
+        if not _wait(process, timeout_s, cancelled):
+            raise StepError(
+                f"{argv[0]!r} took longer than {timeout_s:g} s", where=where, hint=f"its output is in {log}"
+            )
     except BaseException:
         _end_group(process)
         raise
@@ -73,6 +68,18 @@ def run_tool(
     if code != 0:
         raise StepError(f"{argv[0]!r} {_outcome(code)}", where=where, hint=f"its output is in {log}")
     return subprocess.CompletedProcess(list(argv), code)
+
+
+def _wait(process: subprocess.Popen[Any], timeout_s: float | None, cancelled: Callable[[], bool]) -> bool:
+    """Waits until the tool is done; false where it is not in time."""
+    limit = None if timeout_s is None else time.monotonic() + timeout_s
+    while not _ended(process):
+        if cancelled():
+            raise InterruptedRunError("stopped by request")
+        if limit is not None and time.monotonic() > limit:
+            return False
+        time.sleep(_POLL_S)
+    return True
 
 
 def _ended(process: subprocess.Popen[Any]) -> bool:

@@ -122,11 +122,7 @@ class Target:
             DocumentError: the runtime refuses its settings.
         """
         info, settings = self.toolchain.row.info, self.settings
-        if settings.precision not in info.precisions:
-            raise UsageError(
-                f"runtime {info.name!r} has no precision {settings.precision!r}, "
-                f"expected {' or '.join(info.precisions)}"
-            )
+        _check_precision(info, settings.precision)
         schema = ParamSchema(info)
         params = schema.instance(settings.params, path=f"targets.{self.name}.with")
         facts = {
@@ -181,6 +177,13 @@ def _check_step(wanted: Compilation, target: Target, joint: Step, facts: Mapping
     work = _Check(target=target, wanted=wanted, joint=joint.id)
     id_ = f"{wanted.model}/compile/{target.name}"
     return target.step(id_, {**facts, **mine}, (wanted.imported, joint.plan), work)
+
+
+def _check_precision(info: RuntimeInfo, precision: str) -> None:
+    if precision not in info.precisions:
+        raise UsageError(
+            f"runtime {info.name!r} has no precision {precision!r}, expected {' or '.join(info.precisions)}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

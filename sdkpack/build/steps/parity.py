@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -84,25 +85,21 @@ def check_parity(
         ParityError: an output is further off than the precision's tolerance.
         StepError: the variant runs with no input that can be made for it.
     """
-    precision = result.data["precision"]
     # Shapes that the author states are the model's; a segment takes other tensors.
     specs = given_shapes(variant_inputs(result, imported.inputs), {} if result.data["absorbed"] else sample)
-    loaded = opener.open(result, model=model)
-    try:
+    with closing(opener.open(result, model=model)) as loaded:
         if real:
             inputs: Arrays = read_npz(real[0].read_bytes(), where=real[0].name)
             first: Arrays = loaded(inputs)
         else:
             inputs, first = fit_samples(specs, loaded, seed=settings.seed, what=f"model {model!r}")
         second = loaded(inputs)
-    finally:
-        loaded.close()
     report = _Report(
         reference=reference_name(),
         samples=[digest_bytes(write_npz(inputs))],
         where=opener.where(result, runtime.name),
         tools=needed_distributions([runtime.row]) | {"onnx": reference_name().split()[1]},
-        tolerance=tolerance_for(precision),
+        tolerance=tolerance_for(result.data["precision"]),
     )
     findings = [report.determinism(first, second)]
     shapes = {name: list(array.shape) for name, array in inputs.items()}

@@ -236,3 +236,29 @@ def test_default_root() -> None:
     assert default_root({"XDG_CACHE_HOME": "/c", "HOME": "/h"}) == Path("/c/sdkpack/store")
     assert default_root({"XDG_CACHE_HOME": "relative", "HOME": "/h"}) == Path("/h/.cache/sdkpack/store")
     assert default_root({"HOME": "/h"}) == Path("/h/.cache/sdkpack/store")
+
+
+def test_a_large_object_is_hashed_again_only_where_it_was_written_to(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdkpack.build.store._REHASH_BELOW_BYTES", 10)
+    file = put(store, b"large enough")
+    hashed: list[Path] = []
+    digest = store._digest
+    monkeypatch.setattr(store, "_digest", lambda path: (hashed.append(path), digest(path))[1])
+    assert store.get(KEY) is not None
+    assert hashed == []
+    path = store.path(file.digest)
+    os.utime(path)
+    assert store.get(KEY) is not None
+    assert hashed == [path]
+    damage(path, b"LARGE enough")
+    assert store.get(KEY) is None
+
+
+def test_a_second_put_of_a_damaged_large_object_mends_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdkpack.build.store._REHASH_BELOW_BYTES", 10)
+    file = put(store, b"large enough")
+    damage(store.path(file.digest), b"LARGE enough")
+    put(store, b"large enough")
+    assert store.read(file) == b"large enough"
