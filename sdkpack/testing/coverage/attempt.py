@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-import shutil
-import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sdkpack.documents.manifest import Needs, TensorEntry, Variant, VariantPart
 from sdkpack.errors import ModelError, SdkpackError, StepError, UsageError
 from sdkpack.host.registry import Registered, Registry, load_class
-from sdkpack.model.external import ExternalFolder
-from sdkpack.model.facts import ModelFacts, describe
-from sdkpack.model.load import LoadedModel, parse_model
-from sdkpack.model.split import split_model
-from sdkpack.model.table import write_table
+from sdkpack.model.facts import ModelFacts
 from sdkpack.plugin.info import RuntimeInfo
-from sdkpack.plugin.runtime import Blob, CompiledModel, Compiler, CompileRequest, ModelInput
-from sdkpack.session.blobs import FileBlob
-from sdkpack.session.models import LoadedModel as OpenModel
-from sdkpack.session.models import Resources, open_variant
+from sdkpack.plugin.runtime import Compiler, CompileRequest
+from sdkpack.testing.bench import PlainContext, model_input, open_compiled
 from sdkpack.testing.coverage.cases import Case, NoCaseError
 from sdkpack.testing.coverage.outcome import Outcome
 
 __all__ = ["Bench"]
 
-_log = logging.getLogger("sdkpack.testing.coverage")
 _REFUSALS: Final = (ModelError, StepError, UsageError)
 _LONGEST_REASON: Final = 240
 
@@ -45,28 +34,6 @@ class _RefusedError(Exception):
 
 class _OtherError(Exception):
     """An output is another one."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Context:
-    """A step's surroundings, without a build."""
-
-    work: Path
-    log: logging.Logger = _log
-    seed: int = 0
-
-    def progress(self, fraction: float | None, text: str = "") -> None: ...
-
-    def run(
-        self, argv: Sequence[str], *, timeout_s: float | None = None, env: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[Any]:
-        try:
-            return subprocess.run(
-                list(argv), cwd=self.work, timeout=timeout_s, env=dict(env or {}), check=True,
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-        except (OSError, subprocess.SubprocessError) as error:
-            raise StepError(f"{argv[0]!r} failed: {error}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +72,8 @@ class Bench:
 
     def attempt(self, case: Case, compiler: Compiler) -> Outcome:
         """Never raises, ^C aside; a crash of the process is for the caller to see."""
-        operators, opset = (), 0
+        operators: tuple[str, ...] = ()
+        opset = 0
         try:
             model = case.model()
             operators, opset = _operators(model), _opset(model)
@@ -131,62 +99,23 @@ class Bench:
         return self.opsets is not None and opset > 0 and not self.opsets[0] <= opset <= self.opsets[1]
 
     def _try(self, case: Case, model: Any, compiler: Compiler, folder: Path) -> None:
-        source, facts = _imported(model, folder)
+        try:
+            source, facts = model_input(model, folder)
+        except SdkpackError as error:
+            raise _GapError(error.message) from error
         work = folder / "work"
         work.mkdir()
         request = CompileRequest(models=(source,), target="coverage", params=self.params, precision=self.precision)
         try:
-            (compiled,) = compiler.compile(request, _Context(work)).models
+            (compiled,) = compiler.compile(request, PlainContext(work)).models
         except _REFUSALS as error:
             raise _RefusedError(error.message) from error
-        with closing(self._open(compiled, facts)) as opened:
+        with closing(open_compiled(compiled, facts, self.registry)) as opened:
             for inputs, outputs in case.data_sets(model):
                 fed = _fed(facts, inputs)
                 got = opened(fed)
                 for spec, expected in zip(facts.outputs, outputs, strict=True):
                     _compare(spec.name, got[spec.name], expected, case, self.precision)
-        shutil.rmtree(work, ignore_errors=True)
-
-    def _open(self, compiled: CompiledModel, facts: ModelFacts) -> OpenModel:
-        paths = {f"{n}/{file.role}": file for n, part in enumerate(compiled.parts) for file in part.files}
-        parts = tuple(
-            VariantPart(
-                runtime=part.runtime,
-                files={file.role: f"{number}/{file.role}" for file in part.files},
-                entry=part.entry or None,
-                inputs=tuple(TensorEntry.of(spec) for spec in part.inputs),
-                outputs=tuple(TensorEntry.of(spec) for spec in part.outputs),
-                options=dict(part.options),
-            )
-            for number, part in enumerate(compiled.parts)
-        )
-        variant = Variant(target="coverage", parts=parts, needs=Needs(runtime=dict(compiled.needs)))
-
-        def blob(name: str) -> Blob:
-            return FileBlob(paths[name].path, media_type=paths[name].media_type)
-
-        return open_variant(facts, variant, blob, self.registry, name="case", resources=Resources(threads=1))
-
-
-def _imported(model: Any, folder: Path) -> tuple[ModelInput, ModelFacts]:
-    content = model.SerializeToString()
-    path = folder / "model.onnx"
-    path.write_bytes(content)
-    try:
-        loaded: LoadedModel = parse_model(content, name="case")
-        facts = describe(loaded)
-        with ExternalFolder(None) as external:
-            split = split_model(loaded, external)
-            (folder / "graph").write_bytes(split.graph)
-            (folder / "weights").write_bytes(split.weights.read_all())
-        (folder / "tensors").write_bytes(write_table(split.tensors))
-    except SdkpackError as error:
-        raise _GapError(error.message) from error
-    source = ModelInput(
-        name="case", path=path, graph=folder / "graph", weights=folder / "weights", tensors=folder / "tensors",
-        inputs=facts.inputs, outputs=facts.outputs,
-    )  # fmt: skip
-    return source, facts
 
 
 def _fed(facts: ModelFacts, inputs: Sequence[Any]) -> dict[str, Any]:

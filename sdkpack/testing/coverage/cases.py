@@ -65,7 +65,7 @@ class Case:
             return None
         if not self.source.url.startswith(_LIGHT):
             raise NoCaseError(f"its model would have to be fetched from {self.source.url}")
-        return Path(onnx.__file__).parent / self.source.url.removeprefix("onnx/")
+        return Path(onnx.__file__).parent / str(self.source.url).removeprefix("onnx/")
 
 
 def load_cases() -> Sequence[Case]:

@@ -84,9 +84,7 @@ class Expectations:
             if outcome.result == "pass" and listed is not None and listed[1]:
                 # What depends on the machine may well pass on another one.
                 passing += [outcome] if listed[0] != "environment" else []
-            elif outcome.result == "environment" and listed is None:
-                unlisted.append(outcome)
-            elif outcome.result in _TO_BE_LISTED and (listed is None or listed[0] != outcome.result):
+            elif outcome.result in (*_TO_BE_LISTED, "environment") and (listed is None or listed[0] != outcome.result):
                 unlisted.append(outcome)
         absent = [name for name, _, _ in self.failures if not fnmatch.filter(names, name)]
         return Verdict(unlisted=tuple(unlisted), passing=tuple(passing), absent=tuple(absent))

@@ -79,9 +79,9 @@ def run_isolated(
                 child.job = None
                 if isinstance(result, Died):
                     child.end()
-                    child = children[number] = _start(prepare)
+                    children[number] = _start(prepare)
                 if waiting:
-                    child.give(waiting.pop())
+                    children[number].give(waiting.pop())
     finally:
         for child in children:
             child.end()

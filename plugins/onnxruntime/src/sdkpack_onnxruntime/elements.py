@@ -86,7 +86,8 @@ def array_of(value: Any, text: str) -> NDArray[Any]:
     content = np.frombuffer(ctypes.string_at(value.data_ptr(), length) if length else b"", np.uint8)
     if element.bits < 8:
         content = _unpacked(content, element.bits, count, signed=text.startswith("tensor(int"))
-    return content.view(np.dtype(getattr(ml_dtypes, element.dtype))).reshape(shape)
+    result: NDArray[Any] = content.view(np.dtype(getattr(ml_dtypes, element.dtype))).reshape(shape)
+    return result
 
 
 def _packed(content: NDArray[Any], bits: int) -> NDArray[Any]:
@@ -96,7 +97,8 @@ def _packed(content: NDArray[Any], bits: int) -> NDArray[Any]:
     padded = np.zeros(-(-content.size // each) * each, np.uint8)
     padded[: content.size] = content & ((1 << bits) - 1)
     rows = padded.reshape(-1, each)
-    return np.bitwise_or.reduce(rows << (np.arange(each, dtype=np.uint8) * bits), axis=1).astype(np.uint8)
+    packed: NDArray[Any] = np.bitwise_or.reduce(rows << (np.arange(each, dtype=np.uint8) * bits), axis=1)
+    return packed.astype(np.uint8)
 
 
 def _unpacked(content: NDArray[Any], bits: int, count: int, *, signed: bool) -> NDArray[Any]:
@@ -104,7 +106,7 @@ def _unpacked(content: NDArray[Any], bits: int, count: int, *, signed: bool) -> 
 
     each = 8 // bits
     shifts = np.arange(each, dtype=np.uint8) * bits
-    values = ((content[:, None] >> shifts) & ((1 << bits) - 1)).reshape(-1)[:count].astype(np.uint8)
+    values: NDArray[Any] = ((content[:, None] >> shifts) & ((1 << bits) - 1)).reshape(-1)[:count].astype(np.uint8)
     if signed:  # ml_dtypes keeps a sign-extended byte for each
         values = np.where(values >= 1 << (bits - 1), values | (0xFF << bits & 0xFF), values).astype(np.uint8)
     return values
