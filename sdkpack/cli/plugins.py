@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sdkpack.cli.console import Console, table, verb_options
+from sdkpack.cli.plugin_check import check
+from sdkpack.cli.plugin_new import new
 
 if TYPE_CHECKING:
     from sdkpack.host.registry import PluginState, Registered, Registry
@@ -17,7 +19,11 @@ __all__ = ["command"]
 
 @click.group("plugins")
 def command() -> None:
-    """List the plugins, what they bring, and why one is not used."""
+    """List the plugins, what they bring, and why one is not used; check one, or begin a new one."""
+
+
+command.add_command(check)
+command.add_command(new)
 
 
 @command.command("list")

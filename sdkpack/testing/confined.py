@@ -103,7 +103,8 @@ def _compile(job: Mapping[str, Any]) -> dict[str, Any]:
     request, compiler, _, _ = _prepared(job, folder)
     from sdkpack.testing.bench import PlainContext
 
-    watch = _Watch(allowed=[folder / "work"])
+    # The log is the kit's own.
+    watch = _Watch(allowed=[folder / "work", folder / "log"])
     try:
         with watch.watching():
             compiler.compile(request, PlainContext(folder / "work"))
