@@ -1,6 +1,6 @@
 """Writes two small models and their samples: a colour classifier and a brightness meter. Seeded, made in a second.
 
-    python make_models.py FOLDER
+python make_models.py FOLDER
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sdkpack.testing.coverage", description="Operator coverage.")
     parser.add_argument("runtime")
     parser.add_argument("--expected", type=Path, help="a file of expected failures")
-    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--precision", default="", help="by default the first that the runtime names")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--cases", default="", help="only cases whose names contain this")
     wish = parser.parse_args(arguments)
@@ -53,12 +53,14 @@ def _run(runtime: str, expectations: Expectations, precision: str, workers: int,
     begin = time.perf_counter()
     cases = [case for case in load_cases() if only in case.name]
     outcomes: list[Outcome] = []
-    probe = _probed(runtime)
+    probe = {**_probed(runtime)}
+    probe["precision"] = precision or probe["precision"]
 
     def prepare() -> Callable[[int], dict[str, Any]]:
         registry = Registry.scan()
         row = registry.runtime(runtime)
-        bench = Bench(runtime=row, registry=registry, opsets=expectations.opsets, precision=precision)
+        wanted = probe["precision"]
+        bench = Bench(runtime=row, registry=registry, opsets=expectations.opsets, precision=wanted)
         compiler = bench.compiler()
         return lambda number: bench.attempt(cases[number], compiler).as_json()
 
@@ -66,7 +68,7 @@ def _run(runtime: str, expectations: Expectations, precision: str, workers: int,
         outcome = _died(cases[number], result) if isinstance(result, Died) else Outcome.of_json(result)
         outcomes.append(expectations.classed(outcome))
     return CoverageReport(
-        runtime=runtime, fingerprint=probe["fingerprint"], precision=precision, expectations=expectations,
+        runtime=runtime, fingerprint=probe["fingerprint"], precision=probe["precision"], expectations=expectations,
         outcomes=tuple(sorted(outcomes, key=lambda outcome: outcome.case)), seconds=time.perf_counter() - begin,
         versions={name: importlib.metadata.version(name) for name in ("onnx", "sdkpack")},
     )  # fmt: skip
@@ -93,9 +95,10 @@ def _probed(runtime: str) -> Mapping[str, Any]:
 def _facts(runtime: str) -> dict[str, Any]:
     try:
         registry = Registry.scan()
-        compiler = Bench(runtime=registry.runtime(runtime), registry=registry).compiler()
+        row = registry.runtime(runtime)
+        compiler = Bench(runtime=row, registry=registry).compiler()
         probe: Probe = compiler.probe()
-        return {"fingerprint": probe.fingerprint}
+        return {"fingerprint": probe.fingerprint, "precision": row.info.precisions[0]}
     except SdkpackError as error:
         return error.as_dict()
 

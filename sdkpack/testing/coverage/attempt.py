@@ -95,6 +95,21 @@ class Bench:
         reason = " ".join(reason.split())[:_LONGEST_REASON]
         return Outcome(case=case.name, result=result, operators=operators, opset=opset, reason=reason)
 
+    def _samples(self, case: Case, model: Any, facts: ModelFacts, folder: Path) -> dict[str, tuple[Path, ...]]:
+        """The case's own inputs, for a compiler that calibrates."""
+        if "quantize.self" not in self.runtime.info.capabilities:
+            return {}
+        import numpy as np
+
+        path = folder / "sample.npz"
+        for inputs, _ in case.data_sets(model):
+            fed = _fed(facts, inputs)
+            if any(array.dtype.kind not in "fiub" for array in fed.values()):
+                raise _GapError("an input cannot be written as a sample")
+            np.savez(path, **fed)
+            return {"case": (path,)}
+        return {}
+
     def _outside(self, opset: int) -> bool:
         return self.opsets is not None and opset > 0 and not self.opsets[0] <= opset <= self.opsets[1]
 
@@ -105,7 +120,10 @@ class Bench:
             raise _GapError(error.message) from error
         work = folder / "work"
         work.mkdir()
-        request = CompileRequest(models=(source,), target="coverage", params=self.params, precision=self.precision)
+        request = CompileRequest(
+            models=(source,), target="coverage", params=self.params, precision=self.precision,
+            samples=self._samples(case, model, facts, folder),
+        )  # fmt: skip
         try:
             (compiled,) = compiler.compile(request, PlainContext(work)).models
         except _REFUSALS as error:

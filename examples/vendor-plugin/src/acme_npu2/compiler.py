@@ -32,7 +32,6 @@ from sdkpack.plugin import (
 )
 from sdkpack.types import TensorSpec
 
-
 _TOOLCHAIN = Path(__file__).parent / "toolchain" / "acmecc.py"
 _RELEASE = "acmecc 5.1"
 
@@ -114,7 +113,9 @@ def _absorbed(model: ModelInput) -> PipelineStep | None:
     return last if simple and last is not None and last.params["layout"] == "NCHW" else None
 
 
-def _job(model: ModelInput, split: graph.Split, samples: Any, absorbed: PipelineStep | None, work: Path) -> dict[str, Any]:
+def _job(
+    model: ModelInput, split: graph.Split, samples: Any, absorbed: PipelineStep | None, work: Path
+) -> dict[str, Any]:
     weights = work / f"{model.name}.weights.npz"
     np.savez(weights, **split.weights)
     return {
@@ -126,6 +127,7 @@ def _job(model: ModelInput, split: graph.Split, samples: Any, absorbed: Pipeline
 
 def _normalise(params: Mapping[str, Any]) -> dict[str, list[float]]:
     """`(pixel * scale - mean) / std` for each of three channels."""
+
     def three(value: Any) -> list[float]:
         values = list(value) if isinstance(value, list | tuple) else [value]
         return [float(number) for number in values * (3 if len(values) == 1 else 1)]

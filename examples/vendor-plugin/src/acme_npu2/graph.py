@@ -43,7 +43,9 @@ def split(path: Path, fixed: dict[str, int]) -> Split:
         ModelError: the device could not even begin, or nobody has an operator.
     """
     model = onnx.load(path)
-    foreign = sorted({f"{n.domain}.{n.op_type}" for n in model.graph.node if n.domain not in ("", "ai.onnx", "ai.onnx.ml")})
+    foreign = sorted(
+        {f"{n.domain}.{n.op_type}" for n in model.graph.node if n.domain not in ("", "ai.onnx", "ai.onnx.ml")}
+    )
     if foreign:
         raise ModelError(f"nothing here runs the operators {', '.join(foreign)}", hint="replace them in the model")
     _fix(model, fixed)
@@ -51,7 +53,8 @@ def split(path: Path, fixed: dict[str, int]) -> Split:
     graph = model.graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     shapes = {v.name: _shape(v) for v in (*graph.input, *graph.value_info, *graph.output)}
-    known = {value.name for value in graph.input if value.name not in constants}
+    floats = [value for value in graph.input if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT]
+    known = {value.name for value in floats if value.name not in constants}
     device: list[Any] = []
     for node in graph.node:
         if _runs(node, known, constants, shapes):
@@ -90,7 +93,13 @@ def _op(node: Any, constants: dict[str, Any]) -> dict[str, Any]:
     attributes = {name: list(value) if not isinstance(value, int) else value for name, value in attributes.items()}
     values = [name for name in node.input if name and name not in constants]
     weights = [name for name in node.input if name in constants]
-    return {"op": node.op_type, "inputs": values, "weights": weights, "output": node.output[0], "attributes": attributes}
+    return {
+        "op": node.op_type,
+        "inputs": values,
+        "weights": weights,
+        "output": node.output[0],
+        "attributes": attributes,
+    }
 
 
 def _rest(model: onnx.ModelProto, nodes: list[Any], boundary: dict[str, list[int]]) -> onnx.ModelProto | None:

@@ -8,7 +8,7 @@ from typing import Literal
 from sdkpack.plugin import Half, RuntimeInfo, hookimpl
 
 SDKPACK_API = (1, 0)
-TOKEN = "npu2-program/3"  # noqa: S105 - a format's name
+TOKEN = "npu2-program/3"
 
 
 @dataclass(frozen=True, kw_only=True)

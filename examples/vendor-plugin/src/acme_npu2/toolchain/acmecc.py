@@ -8,8 +8,8 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-import numpy as np  # noqa: E402
-from toolchain import arithmetic, program  # noqa: E402
+import numpy as np
+from toolchain import arithmetic, program
 
 
 def main(path):

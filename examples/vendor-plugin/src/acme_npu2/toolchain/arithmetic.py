@@ -59,6 +59,8 @@ def _conv(x, weight, attributes):
     kernels = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
     columns = grouped.transpose(1, 0, 3, 4, 2, 5).reshape(groups, count * height * width, -1)
     sums = columns @ kernels.reshape(groups, kernels.shape[1], -1).transpose(0, 2, 1)
-    return sums.reshape(groups, count, height, width, -1).transpose(1, 0, 4, 2, 3).reshape(
-        count, weight.shape[0], height, width
+    return (
+        sums.reshape(groups, count, height, width, -1)
+        .transpose(1, 0, 4, 2, 3)
+        .reshape(count, weight.shape[0], height, width)
     )
