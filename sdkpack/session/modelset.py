@@ -27,7 +27,7 @@ class Options:
     Args:
         preference: which variants to take.
         threads: of the whole session. The models of a pipeline run one after another, so each may use them all while it
-            runs; with several instances, which run side by side, each gets its share.
+            runs; a runtime that must be loaded once for each instance divides them.
         instances: how many runs of one model go on side by side.
         memory_limit_bytes: of all models together, divided by their sizes.
         device: for the runners, where there are several of a kind.
@@ -113,7 +113,7 @@ class ModelSet:
         }
         if name in self._models:
             model = self._models[name]
-            facts |= {"instances": model.instances, "weights_shared": model.weights_shared}
+            facts |= {"copies": model.copies, "weights_shared": model.weights_shared}
         return facts
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from sdkpack.documents.manifest import Manifest
-from sdkpack.errors import SdkpackError, UsageError
+from sdkpack.errors import PluginMissingError, SdkpackError, UsageError
 from sdkpack.host.registry import Registry
 from sdkpack.pipeline.check import check
 from sdkpack.pipeline.deadline import Deadline
@@ -50,10 +50,13 @@ class Session:
         self._gate = Gate(f"session of {manifest.name} {manifest.version}")
         self._set = ModelSet(bundle, manifest.models, registry, self._options)
         signatures = {name: _signature(manifest, name) for name in manifest.models}
-        self._pipelines: dict[str, CheckedPipeline] = {
-            name: check(name, pipeline, registry=registry, models=signatures, assets=bundle.read)
-            for name, pipeline in manifest.pipelines.items()
-        }
+        self._pipelines: dict[str, CheckedPipeline] = {}
+        try:
+            for name, pipeline in manifest.pipelines.items():
+                checked = check(name, pipeline, registry=registry, models=signatures, assets=bundle.read)
+                self._pipelines[name] = checked
+        except PluginMissingError as error:
+            raise _with_distributions(error, manifest) from error
 
     def __enter__(self) -> Self:
         return self
@@ -294,6 +297,15 @@ def _signature(manifest: Manifest, name: str) -> ModelSignature:
     return ModelSignature(
         inputs=tuple(tensor.spec() for tensor in entry.inputs), outputs=tuple(tensor.spec() for tensor in entry.outputs)
     )
+
+
+def _with_distributions(error: PluginMissingError, manifest: Manifest) -> PluginMissingError:
+    """The same error, saying what the bundle was made with, where it says so."""
+    if not manifest.plugins:
+        return error
+    needed = " ".join(f"{name}=={version}" for name, version in sorted(manifest.plugins.items()))
+    hint = f"the bundle was made with: pip install {needed}"
+    return PluginMissingError(error.message, hint=hint, where=error.where, problems=error.problems)
 
 
 def _pipeline_info(manifest: Manifest, name: str) -> dict[str, Any]:
