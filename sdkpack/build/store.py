@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -194,8 +194,8 @@ class Store:
 
     # Housekeeping -------------------------------------------------------------------------------------------------
     def size(self) -> StoreSize:
-        objects = [path.stat().st_size for path in self._objects.iterdir() if not path.name.startswith(".")]
-        records = [path.stat().st_size for path in self._results.glob("*.json")]
+        objects = _sizes(path for path in self._objects.iterdir() if not path.name.startswith("."))
+        records = _sizes(self._results.glob("*.json"))
         return StoreSize(objects=len(objects), results=len(records), size_bytes=sum(objects) + sum(records))
 
     def clean(self, *, older_than_s: float | None = None) -> int:
@@ -233,7 +233,9 @@ class Store:
         Raises:
             OutputError: a damaged one cannot be removed.
         """
-        damaged = [path for path in sorted(self._objects.iterdir()) if self._digest(path) != PREFIX + path.name]
+        # Names with a dot are files that another process is writing just now.
+        objects = [path for path in sorted(self._objects.iterdir()) if not path.name.startswith(".")]
+        damaged = [path for path in objects if self._digest(path) != PREFIX + path.name]
         for path in damaged:
             try:
                 path.unlink()
@@ -306,6 +308,14 @@ class Store:
         return FileError(
             f"object {digest} of the store is damaged: {reason}", hint="sdkpack store clean, then pack again"
         )
+
+
+def _sizes(paths: Iterable[Path]) -> list[int]:
+    sizes = []
+    for path in paths:
+        with suppress(FileNotFoundError):  # another process cleans
+            sizes.append(path.stat().st_size)
+    return sizes
 
 
 def _record_bytes(key: Digest, result: StoredResult, changed: Mapping[str, int]) -> bytes:

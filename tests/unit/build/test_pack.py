@@ -307,6 +307,7 @@ def test_keys_that_cannot_be_used_are_told_before_any_step(
         ("outside", PluginBrokenError, "outside of its work folder"),
         ("link", PluginBrokenError, "outside of its work folder"),
         ("lacks", PluginBrokenError, "do not give the output 'y'"),
+        ("role", PluginBrokenError, r"roles are not names, each once: \.\./model"),
     ],
 )
 def test_a_compiler_that_breaks_its_contract_is_named(
@@ -471,3 +472,19 @@ def test_an_object_that_is_damaged_between_steps_and_writing_is_found_out(
         packed()
     assert "sdkpack store clean" in error.value.hint
     assert not (tmp_path / "out.sdkpack").exists()
+
+
+def test_a_compiler_is_called_by_one_thread_at_a_time(packed: Callable[..., PackResult], folder: Path) -> None:
+    text = FAULTY
+    for number in range(4):
+        onnx.save(matmul(seed=number + 1), folder / f"net{number}.onnx")
+        text = text.replace(
+            "targets.cpu.runtime", f'models.net{number}.source = "net{number}.onnx"\ntargets.cpu.runtime'
+        )
+    assert packed(text).ran == 15
+
+
+def test_a_file_of_a_variant_keeps_its_suffix(packed: Callable[..., PackResult]) -> None:
+    variant = packed(FAULTY).manifest.models["net"].variants[0]
+    assert variant.parts[0].files == {"model": "models/net/cpu/0/model.onnx"}
+    assert not variant.portable
