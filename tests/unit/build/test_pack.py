@@ -320,7 +320,26 @@ def test_a_compiler_that_breaks_its_contract_is_named(
 
 
 # Reading again ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("at", [100, -300, -100])
 def test_a_writer_that_wrote_something_else_is_found_out(
+    packed: Callable[..., PackResult], keyed: str, monkeypatch: pytest.MonkeyPatch, sealed: bool, at: int
+) -> None:
+    write = pack_module._write
+
+    def careless(content: Any, target: Any, *rest: Any) -> Any:
+        summary = write(content, target, *rest)
+        data = bytearray(target.read_bytes())
+        data[at] ^= 1
+        target.write_bytes(data)
+        return summary
+
+    monkeypatch.setattr(pack_module, "_write", careless)
+    with pytest.raises((BundleError, OutputError)):
+        packed(keyed if sealed else RECIPE)
+
+
+def test_of_a_large_bundle_the_tail_is_read_again(
     packed: Callable[..., PackResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = pack_module._write
@@ -328,13 +347,15 @@ def test_a_writer_that_wrote_something_else_is_found_out(
     def careless(content: Any, target: Any, *rest: Any) -> Any:
         summary = write(content, target, *rest)
         data = bytearray(target.read_bytes())
-        data[100] ^= 1
+        data[-300] ^= 1
         target.write_bytes(data)
         return summary
 
+    monkeypatch.setattr(pack_module, "_RECHECK_BELOW_BYTES", 0)
+    packed()
     monkeypatch.setattr(pack_module, "_write", careless)
-    with pytest.raises(BundleError):
-        packed()
+    with pytest.raises((BundleError, OutputError)):
+        packed(overwrite=True)
 
 
 def test_a_bundle_that_was_replaced_meanwhile_is_found_out(
