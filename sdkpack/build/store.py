@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from sdkpack.build.digests import PREFIX, canonical_json, digest_bytes, digest_json
+from sdkpack.build.stamps import StampMemory
 from sdkpack.build.workspace import Workspaces
 from sdkpack.bundle.files import FileSystem, atomic_file_in, clean_leftovers, output_error
 from sdkpack.errors import FileError
@@ -86,6 +87,7 @@ class Store:
         try:
             self._objects, self._results, self._logs = (self._folder(name) for name in ("objects", "results", "logs"))
             self.workspaces = Workspaces(self._folder("work"), self._fs)
+            self.stamps = StampMemory(self._folder("stamps"), self._fs)
             self._clean_leftovers()
         except OSError as error:
             raise output_error(error, self.root) from error
@@ -210,6 +212,8 @@ class Store:
         before = self.size().size_bytes
         with self.workspaces.alone():
             limit = time.time() - older_than_s if older_than_s is not None else None
+            if limit is None:
+                self.stamps.forget()
             needed: set[str] = set()
             dropped: set[str] = set()
             for path in self._results.glob("*.json"):
