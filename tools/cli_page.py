@@ -36,7 +36,7 @@ Shell completion: `eval "$(_SDKPACK_COMPLETE=bash_source sdkpack)"`, likewise `z
 def page() -> str:
     """The whole page."""
     parts = [HEAD]
-    for path, context in _commands(click.Context(app, info_name="sdkpack", max_content_width=100, terminal_width=100)):
+    for path, context in _commands(_context(app, "sdkpack", None)):
         parts.append(f"## {path}\n\n```text\n{context.command.get_help(context).rstrip()}\n```\n")
     return "\n".join(parts)
 
@@ -48,9 +48,18 @@ def _commands(context: click.Context) -> Iterator[tuple[str, click.Context]]:
         for name in command.list_commands(context):
             inner = command.get_command(context, name)
             assert inner is not None
-            yield from _commands(
-                click.Context(inner, info_name=name, parent=context, max_content_width=100, terminal_width=100)
-            )
+            yield from _commands(_context(inner, name, context))
+
+
+def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
+    return click.Context(
+        command,
+        info_name=name,
+        parent=parent,
+        max_content_width=100,
+        terminal_width=100,
+        help_option_names=["-h", "--help"],
+    )
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from sdkpack.build.steps.variants import Opener
 from sdkpack.documents.pipeline import Pipeline
 from sdkpack.documents.plan import Plan, PlanInput
 from sdkpack.documents.recipe import ModelSection, NoticeSection, PipelineSection, Recipe
-from sdkpack.errors import DocumentError, Problem
+from sdkpack.errors import DocumentError, FileError, Problem
 from sdkpack.host.params import ParamSchema
 from sdkpack.host.registry import Registered, Registry
 
@@ -125,6 +125,9 @@ class _Resolver:
 
     def resolution(self) -> Resolution:
         check_names(self.recipe, self.findings)
+        for path in self.sources.package_paths:
+            if not path.is_dir():
+                self.findings.add("", FileError(f"the package path '{path}' is no folder", hint="see --package-path"))
         toolchains = self._toolchains()
         targets = {name: self._targets_of(section) for name, section in self.recipe.models.items()}
         self._stamp_models()

@@ -16,13 +16,14 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
 from sdkpack.build.digests import PREFIX, canonical_json, digest_bytes, digest_json
+from sdkpack.build.stamps import StampMemory
 from sdkpack.build.workspace import Workspaces
 from sdkpack.bundle.files import FileSystem, atomic_file_in, clean_leftovers, output_error
 from sdkpack.errors import FileError
@@ -86,6 +87,7 @@ class Store:
         try:
             self._objects, self._results, self._logs = (self._folder(name) for name in ("objects", "results", "logs"))
             self.workspaces = Workspaces(self._folder("work"), self._fs)
+            self.stamps = StampMemory(self._folder("stamps"), self._fs)
             self._clean_leftovers()
         except OSError as error:
             raise output_error(error, self.root) from error
@@ -194,8 +196,8 @@ class Store:
 
     # Housekeeping -------------------------------------------------------------------------------------------------
     def size(self) -> StoreSize:
-        objects = [path.stat().st_size for path in self._objects.iterdir() if not path.name.startswith(".")]
-        records = [path.stat().st_size for path in self._results.glob("*.json")]
+        objects = _sizes(path for path in self._objects.iterdir() if not path.name.startswith("."))
+        records = _sizes(self._results.glob("*.json"))
         return StoreSize(objects=len(objects), results=len(records), size_bytes=sum(objects) + sum(records))
 
     def clean(self, *, older_than_s: float | None = None) -> int:
@@ -210,6 +212,8 @@ class Store:
         before = self.size().size_bytes
         with self.workspaces.alone():
             limit = time.time() - older_than_s if older_than_s is not None else None
+            if limit is None:
+                self.stamps.forget()
             needed: set[str] = set()
             dropped: set[str] = set()
             for path in self._results.glob("*.json"):
@@ -233,7 +237,9 @@ class Store:
         Raises:
             OutputError: a damaged one cannot be removed.
         """
-        damaged = [path for path in sorted(self._objects.iterdir()) if self._digest(path) != PREFIX + path.name]
+        # Names with a dot are files that another process is writing just now.
+        objects = [path for path in sorted(self._objects.iterdir()) if not path.name.startswith(".")]
+        damaged = [path for path in objects if self._digest(path) != PREFIX + path.name]
         for path in damaged:
             try:
                 path.unlink()
@@ -306,6 +312,14 @@ class Store:
         return FileError(
             f"object {digest} of the store is damaged: {reason}", hint="sdkpack store clean, then pack again"
         )
+
+
+def _sizes(paths: Iterable[Path]) -> list[int]:
+    sizes = []
+    for path in paths:
+        with suppress(FileNotFoundError):  # another process cleans
+            sizes.append(path.stat().st_size)
+    return sizes
 
 
 def _record_bytes(key: Digest, result: StoredResult, changed: Mapping[str, int]) -> bytes:

@@ -61,7 +61,7 @@ class TargetSection(Part):
     """The runtime plugin's own settings."""
     shapes: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """Sizes of symbolic dimensions to fix."""
-    budget: Annotated[float, Field(gt=0)] | None = None
+    budget: Annotated[float, Field(ge=0)] | None = None
     """Normalised error that a compiler which quantises by itself may spend."""
     min_offload: Annotated[float, Field(ge=0, le=1)] | None = None
     """A gate: the share of a model's nodes that the target itself must run."""

@@ -22,11 +22,11 @@ from sdkpack.types import TensorSpec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LoadedModel", "Resources", "Signature", "open_variant"]
+__all__ = ["CONCURRENT", "LoadedModel", "Resources", "Signature", "open_variant"]
 
 _log = logging.getLogger("sdkpack.session")
 
-_CONCURRENT: Final = "run.concurrent"
+CONCURRENT: Final = "run.concurrent"
 _CLONE: Final = "run.clone"
 
 
@@ -185,7 +185,7 @@ def open_variant(
         signature = _own_signature(signature, variant)
     _check_chain(signature, variant, name)
     runtimes = [registry.runtime(part.runtime) for part in variant.parts]
-    concurrent = all(_CONCURRENT in runtime.info.capabilities for runtime in runtimes)
+    concurrent = all(CONCURRENT in runtime.info.capabilities for runtime in runtimes)
     copies = 1 if concurrent else resources.instances
     opener = _Opener(variant=variant, blobs=blobs, name=name, resources=resources, copies=copies, encrypted=encrypted,
                      runtimes=runtimes)  # fmt: skip
@@ -245,7 +245,7 @@ class _Opener:
     def _part(self, number: int, make: Callable[[int, Runner], RunnerSession]) -> _Part:
         runtime, spec = self.runtimes[number], self.variant.parts[number]
         label = f"model {self.name!r} on {runtime.info.name}"
-        owner = None if _CONCURRENT in runtime.info.capabilities else OwnerThread(self.name)
+        owner = None if CONCURRENT in runtime.info.capabilities else OwnerThread(self.name)
 
         def opened() -> RunnerSession:
             with _as_run_error(f"{label} could not be opened"):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -48,7 +49,7 @@ class Session:
         self._manifest = manifest
         self._options = options or Options()
         self._gate = Gate(f"session of {manifest.name} {manifest.version}")
-        self._set = ModelSet(bundle, manifest.models, registry, self._options)
+        self._set = ModelSet(bundle, manifest.models, registry, self._options, _mapped(manifest))
         signatures = {name: _signature(manifest, name) for name in manifest.models}
         self._pipelines: dict[str, CheckedPipeline] = {}
         try:
@@ -260,9 +261,8 @@ class Session:
                 trace(name, key, value)
         return outputs
 
-    def _call(self, name: str, deadline: Deadline | None) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-        """The model as a pipeline calls it: opened when it is first needed."""
-        return lambda inputs: self._set.opened(name)(inputs, deadline=deadline)
+    def _call(self, name: str, deadline: Deadline | None) -> _Call:
+        return _Call(self._set, name, deadline)
 
     def _models_of(self, names: Sequence[str]) -> list[str]:
         models: dict[str, None] = {}
@@ -294,6 +294,29 @@ class Session:
         near = difflib.get_close_matches(str(name), have, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(dict.fromkeys(have))}"
         return UsageError(f"bundle {self._manifest.name!r} has no pipeline or model {name!r}", hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A model as a pipeline calls it: opened when it is first needed."""
+
+    models: ModelSet
+    name: str
+    deadline: Deadline | None
+
+    @property
+    def lanes(self) -> int:
+        return self.models.lanes(self.name)
+
+    def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return self.models.opened(self.name)(inputs, deadline=self.deadline)
+
+
+def _mapped(manifest: Manifest) -> frozenset[str]:
+    """The models that pipelines run on single items of lists, and in no other way."""
+    steps = [step for pipeline in manifest.pipelines.values() for step in pipeline.steps if step.model is not None]
+    whole = {step.model for step in steps if not step.each or step.batch is not None}
+    return frozenset(step.model for step in steps if step.model is not None and step.model not in whole)
 
 
 def _signature(manifest: Manifest, name: str) -> ModelSignature:

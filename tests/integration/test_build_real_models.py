@@ -80,7 +80,8 @@ def test_the_ocr_example_s_models(tmp_path: Path, registry: Registry) -> None:
     from sdkpack.errors import FileError
 
     recipe = (REPOSITORY / "examples" / "ocr" / "recipe.toml").read_text()
-    paths = tuple(Path(path) for path in os.environ.get("SDKPACK_TEST_PACKAGES", "").split(os.pathsep) if path)
+    named = os.environ.get("SDKPACK_TEST_PACKAGES", str(REPOSITORY / "build" / "ocr-models"))
+    paths = tuple(Path(path) for path in named.split(os.pathsep) if path and Path(path).is_dir())
     try:
         Sources(tmp_path, paths).find("package://rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx")
     except FileError as error:

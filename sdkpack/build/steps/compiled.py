@@ -5,10 +5,11 @@ What is wrong here would show up later too, far from the plugin that did it, on 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sdkpack.build.context import BuildContext
 from sdkpack.build.steps.absorbing import Absorbable
@@ -19,6 +20,10 @@ from sdkpack.plugin.runtime import CompiledModel, CompileResult, ModelInput
 from sdkpack.types import TensorSpec
 
 __all__ = ["Answer", "entries"]
+
+# Roles become names of files in the bundle.
+_ROLE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,16}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +63,8 @@ class Answer:
             raise self._broken(f"returned parts that do not give the output {lacking[0]!r}")
         for part in model.parts:
             roles = [file.role for file in part.files]
-            if len(set(roles)) != len(roles):
-                raise self._broken(f"returned a part with a role twice: {', '.join(sorted(roles))}")
+            if len(set(roles)) != len(roles) or not all(_ROLE.fullmatch(role) for role in roles):
+                raise self._broken(f"returned a part whose roles are not names, each once: {', '.join(sorted(roles))}")
 
     def _check_absorbed(self, model: CompiledModel) -> None:
         if self.absorbable[model.name].chosen(model.absorbed) is None:
@@ -126,12 +131,15 @@ class Answer:
             store: where they go.
             context: its work folder is where they may come from.
         """
+        source = self.sources[model.name]
+        inputs = (source.graph, source.weights, source.tensors)
         files: dict[str, StoredFile] = {}
         parts: list[dict[str, Any]] = []
         for number, part in enumerate(model.parts):
             names = {}
             for file in part.files:
-                name = f"{number}/{file.role}"
+                own = file.path in inputs
+                name = f"{number}/{file.role}{'' if own else _suffix(file.path)}"
                 if file.path not in known:
                     known[file.path] = store.adopt(self._within(file.path, context), file.media_type)
                 mine = known[file.path]
@@ -144,7 +152,6 @@ class Answer:
         coverage = None
         if model.coverage is not None:
             coverage = {**asdict(model.coverage), "unsupported": list(model.coverage.unsupported)}
-        source = self.sources[model.name]
         data = {
             "parts": parts, "precision": model.precision, "needs": dict(model.needs), "token": model.token,
             "absorbed": list(model.absorbed), "shapes": dict(model.shapes), "coverage": coverage,
@@ -159,6 +166,11 @@ class Answer:
 
     def _broken(self, text: str) -> PluginBrokenError:
         return PluginBrokenError(f"runtime {self.runtime!r} {text}", hint="update the plugin, or tell its author")
+
+
+def _suffix(path: Path) -> str:
+    """Kept in the bundle: some libraries choose their reader by it."""
+    return path.suffix if _SUFFIX.fullmatch(path.suffix) else ""
 
 
 def entries(specs: tuple[TensorSpec, ...]) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,8 @@ class Toolchain:
     compiler: Compiler
     fingerprint: str
     """Empty where the tool has none; nothing that it makes is then reused."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """A compiler is called by one thread at a time."""
 
     @property
     def name(self) -> str:
@@ -220,7 +223,9 @@ class _Work:
             samples=samples, budget=settings.budget, shapes=dict(settings.shapes), prior=prior.laid_out(context),
         )  # fmt: skip
         context.progress(None, f"compiling for {target.toolchain.name}")
-        result = target.toolchain.compiler.compile(request, context)
+        with target.toolchain.lock:
+            context.check_cancelled()
+            result = target.toolchain.compiler.compile(request, context)
         answer = Answer(
             runtime=target.toolchain.name, sources=sources, shapes=settings.shapes,
             absorbable={one.model: one.absorbable for one in self.wanted}, min_offload=settings.min_offload,

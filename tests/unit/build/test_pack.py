@@ -307,6 +307,7 @@ def test_keys_that_cannot_be_used_are_told_before_any_step(
         ("outside", PluginBrokenError, "outside of its work folder"),
         ("link", PluginBrokenError, "outside of its work folder"),
         ("lacks", PluginBrokenError, "do not give the output 'y'"),
+        ("role", PluginBrokenError, r"roles are not names, each once: \.\./model"),
     ],
 )
 def test_a_compiler_that_breaks_its_contract_is_named(
@@ -319,7 +320,26 @@ def test_a_compiler_that_breaks_its_contract_is_named(
 
 
 # Reading again ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("at", [100, -300, -100])
 def test_a_writer_that_wrote_something_else_is_found_out(
+    packed: Callable[..., PackResult], keyed: str, monkeypatch: pytest.MonkeyPatch, sealed: bool, at: int
+) -> None:
+    write = pack_module._write
+
+    def careless(content: Any, target: Any, *rest: Any) -> Any:
+        summary = write(content, target, *rest)
+        data = bytearray(target.read_bytes())
+        data[at] ^= 1
+        target.write_bytes(data)
+        return summary
+
+    monkeypatch.setattr(pack_module, "_write", careless)
+    with pytest.raises((BundleError, OutputError)):
+        packed(keyed if sealed else RECIPE)
+
+
+def test_of_a_large_bundle_the_tail_is_read_again(
     packed: Callable[..., PackResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = pack_module._write
@@ -327,13 +347,15 @@ def test_a_writer_that_wrote_something_else_is_found_out(
     def careless(content: Any, target: Any, *rest: Any) -> Any:
         summary = write(content, target, *rest)
         data = bytearray(target.read_bytes())
-        data[100] ^= 1
+        data[-300] ^= 1
         target.write_bytes(data)
         return summary
 
+    monkeypatch.setattr(pack_module, "_RECHECK_BELOW_BYTES", 0)
+    packed()
     monkeypatch.setattr(pack_module, "_write", careless)
-    with pytest.raises(BundleError):
-        packed()
+    with pytest.raises((BundleError, OutputError)):
+        packed(overwrite=True)
 
 
 def test_a_bundle_that_was_replaced_meanwhile_is_found_out(
@@ -471,3 +493,19 @@ def test_an_object_that_is_damaged_between_steps_and_writing_is_found_out(
         packed()
     assert "sdkpack store clean" in error.value.hint
     assert not (tmp_path / "out.sdkpack").exists()
+
+
+def test_a_compiler_is_called_by_one_thread_at_a_time(packed: Callable[..., PackResult], folder: Path) -> None:
+    text = FAULTY
+    for number in range(4):
+        onnx.save(matmul(seed=number + 1), folder / f"net{number}.onnx")
+        text = text.replace(
+            "targets.cpu.runtime", f'models.net{number}.source = "net{number}.onnx"\ntargets.cpu.runtime'
+        )
+    assert packed(text).ran == 15
+
+
+def test_a_file_of_a_variant_keeps_its_suffix(packed: Callable[..., PackResult]) -> None:
+    variant = packed(FAULTY).manifest.models["net"].variants[0]
+    assert variant.parts[0].files == {"model": "models/net/cpu/0/model.onnx"}
+    assert not variant.portable

@@ -146,6 +146,11 @@ def test_one_error_keeps_its_kind_and_gets_its_place(
     assert error.value.hint
 
 
+def test_a_package_path_that_is_none_is_told(resolved: Any, tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"package path .*nowhere' is no folder"):
+        resolved(package_paths=[tmp_path / "nowhere"])
+
+
 def test_a_pipeline_s_error_stays_one(resolved: Any) -> None:
     with pytest.raises(PipelineError) as error:
         resolved(RECIPE + MAIN.replace("64", "63"))

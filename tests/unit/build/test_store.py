@@ -128,8 +128,11 @@ def test_a_record_under_another_name_is_unknown(store: Store) -> None:
 def test_verify_removes_what_is_damaged(store: Store) -> None:
     good, bad = put(store, b"good"), put(store, b"bad", OTHER)
     damage(store.path(bad.digest), b"bat")
+    half = store.root / "objects" / ".sdkpack-0123456789abcdef.part"
+    half.write_bytes(b"half")
     assert store.verify() == (bad.digest,)
     assert store.verify() == ()
+    assert half.exists()
     assert store.read(good) == b"good"
     assert not store.path(bad.digest).exists()
 
