@@ -10,7 +10,6 @@ the current folder, which the caller made empty. Jobs:
 
 from __future__ import annotations
 
-import importlib.abc
 import json
 import os
 import sys
@@ -62,15 +61,17 @@ class _Watch:
             self.writes.append(whole)
 
 
-class _Blocked(importlib.abc.MetaPathFinder):
-    """Makes modules impossible to import."""
+class _Without:
+    """A finder of modules that does not find some: as if they were not installed."""
 
-    def __init__(self, names: frozenset[str]) -> None:
-        self._names = names
+    def __init__(self, finder: Any, names: frozenset[str]) -> None:
+        self._finder, self._names = finder, names
 
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
-        if fullname.partition(".")[0] in self._names:
-            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        return None if fullname.partition(".")[0] in self._names else self._finder.find_spec(fullname, path, target)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._finder, name)
 
 
 def main() -> int:
@@ -86,7 +87,9 @@ def main() -> int:
 def _probe(job: Mapping[str, Any]) -> dict[str, Any]:
     from sdkpack.host.registry import Registry, load_class
 
-    sys.meta_path.insert(0, _Blocked(frozenset(job["blocked"])))
+    blocked = frozenset(job["blocked"])
+    finders: list[Any] = [_Without(finder, blocked) for finder in sys.meta_path]
+    sys.meta_path[:] = finders
     row = Registry.scan().runtime(job["runtime"])
     assert row.info.compiler is not None
     try:

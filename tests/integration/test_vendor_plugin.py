@@ -173,7 +173,7 @@ def test_a_model_that_absorbed_steps_is_run_by_tensors_on_another_target(vendor:
         "with sdkpack.open(sys.argv[1], allow_unsigned=True, targets=['npu']) as s:\n"
         "  try: s.run('colour', x=np.zeros((1, 3, 32, 32), np.float32))\n"
         "  except sdkpack.SdkpackError as error: print(error)\n"
-        "  print(s.run('tell', image=image, until='tensor')['tensor'].shape)\n",
+        "  print(s.run('tell', image=image, until='pixels')['pixels'].shape)\n",
         bundle,
     )  # fmt: skip
     assert ended.code == 0, ended.err
