@@ -228,6 +228,24 @@ def test_what_cannot_be_is_said(vendor: Vendor, changes: list[tuple[str, str]], 
     assert not (vendor.folder / "bad.sdkpack").exists()
 
 
+@pytest.mark.parametrize("size", [1, 4])
+def test_any_number_of_items_runs_on_a_fixed_batch(vendor: Vendor, size: int) -> None:
+    recipe = vendor.recipe(("shapes.N = 1", f"shapes.N = {size}\nwith.absorb = false"))
+    assert vendor.sdkpack("pack", recipe, "-o", f"batch{size}.sdkpack", "--force").code == 0
+    ended = vendor.python(
+        "-c",
+        "import sdkpack, sys, numpy as np\n"
+        "x = np.concatenate([np.load(f'sample-{n}.npz')['x'] for n in range(6)])\n"
+        "with sdkpack.open(sys.argv[1], allow_unsigned=True, targets=['npu']) as s:\n"
+        "  npu = s.run('colour', x=x)['scores']\n"
+        "with sdkpack.open(sys.argv[1], allow_unsigned=True, targets=['cpu']) as s:\n"
+        "  cpu = s.run('colour', x=x)['scores']\n"
+        "print(npu.shape, npu.argmax(1).tolist() == cpu.argmax(1).tolist(), abs(npu - cpu).max() < 0.1)",
+        f"batch{size}.sdkpack",
+    )
+    assert ended.out.strip() == "(6, 4) True True", ended.err
+
+
 def test_a_memory_limit_and_a_foreign_token_are_named_before_loading(vendor: Vendor, bundle: Path) -> None:
     ended = vendor.python(
         "-c",
