@@ -85,7 +85,7 @@ def array_of(value: Any, text: str) -> NDArray[Any]:
     # string_at copies: the array outlives the value.
     content = np.frombuffer(ctypes.string_at(value.data_ptr(), length) if length else b"", np.uint8)
     if element.bits < 8:
-        content = _unpacked(content, element.bits, count, signed=text.startswith("tensor(int"))
+        content = _unpacked(content, element.bits, count)
     result: NDArray[Any] = content.view(np.dtype(getattr(ml_dtypes, element.dtype))).reshape(shape)
     return result
 
@@ -101,12 +101,10 @@ def _packed(content: NDArray[Any], bits: int) -> NDArray[Any]:
     return packed.astype(np.uint8)
 
 
-def _unpacked(content: NDArray[Any], bits: int, count: int, *, signed: bool) -> NDArray[Any]:
+def _unpacked(content: NDArray[Any], bits: int, count: int) -> NDArray[Any]:
     import numpy as np
 
     each = 8 // bits
     shifts = np.arange(each, dtype=np.uint8) * bits
-    values: NDArray[Any] = ((content[:, None] >> shifts) & ((1 << bits) - 1)).reshape(-1)[:count].astype(np.uint8)
-    if signed:  # ml_dtypes keeps a sign-extended byte for each
-        values = np.where(values >= 1 << (bits - 1), values | (0xFF << bits & 0xFF), values).astype(np.uint8)
-    return values
+    values: NDArray[Any] = ((content[:, None] >> shifts) & ((1 << bits) - 1)).reshape(-1)[:count]
+    return values.astype(np.uint8)  # ml_dtypes keeps negative numbers without their sign bits too
