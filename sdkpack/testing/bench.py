@@ -22,8 +22,9 @@ from sdkpack.model.table import write_table
 from sdkpack.plugin.runtime import Blob, CompiledModel, ModelInput
 from sdkpack.session.blobs import FileBlob
 from sdkpack.session.models import LoadedModel, Resources, open_variant
+from sdkpack.types import TensorSpec
 
-__all__ = ["PlainContext", "model_input", "open_compiled"]
+__all__ = ["PlainContext", "inputs_of", "model_input", "open_compiled", "write_keys"]
 
 _log: Final = logging.getLogger("sdkpack.testing")
 
@@ -123,3 +124,22 @@ def open_compiled(
         return FileBlob((files or {}).get(path, path), media_type=paths[name].media_type)
 
     return open_variant(facts, variant, blob, registry, name=compiled.name, resources=Resources(threads=1))
+
+
+def inputs_of(model: Any) -> tuple[TensorSpec, ...]:
+    """What a `ModelProto` takes."""
+    return describe(parse_model(model.SerializeToString())).inputs
+
+
+def write_keys(folder: Path) -> None:
+    """`publisher.key` and `.pub`, `customer.key` and `.pub`: new ones, to seal a bundle with."""
+    from sdkpack.crypto.keyfile import write_key_file
+    from sdkpack.crypto.recipients import HpkeIdentity
+    from sdkpack.crypto.signature import SigningKey
+
+    signing = SigningKey.generate("ed25519", os.urandom)
+    identity = HpkeIdentity.generate("hpke-x25519", os.urandom)
+    write_key_file(folder / "publisher.key", signing)
+    write_key_file(folder / "publisher.pub", signing.verifying_key)
+    write_key_file(folder / "customer.key", identity)
+    write_key_file(folder / "customer.pub", identity.recipient)

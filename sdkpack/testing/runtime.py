@@ -36,7 +36,7 @@ from sdkpack.plugin.runtime import (
 from sdkpack.session.blobs import FileBlob
 from sdkpack.session.models import LoadedModel
 from sdkpack.testing.base import Conformance, child
-from sdkpack.testing.bench import PlainContext, model_input, open_compiled
+from sdkpack.testing.bench import PlainContext, inputs_of, model_input, open_compiled, write_keys
 from sdkpack.testing.models import small_models, strange
 
 __all__ = ["RuntimeConformance"]
@@ -143,10 +143,10 @@ class RuntimeConformance(Conformance):
         folder.mkdir(parents=True)
         model = self.models()[name]
         onnx.save(model, str(folder / "model.onnx"))
-        samples = self.samples(_inputs_of(model), folder) if self.samples_per_model else ()
+        samples = self.samples(inputs_of(model), folder) if self.samples_per_model else ()
         (folder / "recipe.toml").write_text(self._recipe(name, precision, samples, sealed=sealed), encoding="utf-8")
         if sealed:
-            _keys(folder)
+            write_keys(folder)
         with Store(folder / "store") as store:
             return pack(
                 folder / "recipe.toml", registry=self.registry, store=store, out=folder / "out.sdkpack", sealed=sealed
@@ -391,30 +391,8 @@ class RuntimeConformance(Conformance):
         path, work = folder / f"{name}.onnx", folder / "job"
         onnx.save(model, str(path))
         work.mkdir()
-        samples = self.samples(_inputs_of(model), folder) if self.samples_per_model else ()
+        samples = self.samples(inputs_of(model), folder) if self.samples_per_model else ()
         return {
             "do": do, "runtime": self.runtime, "model": str(path), "folder": str(work), "params": dict(self.params),
             "precision": self.wanted_precisions()[0], "shapes": dict(self.shapes), "samples": [str(s) for s in samples],
         }  # fmt: skip
-
-
-def _inputs_of(model: Any) -> Any:
-    from sdkpack.model.facts import describe
-    from sdkpack.model.load import parse_model
-
-    return describe(parse_model(model.SerializeToString())).inputs
-
-
-def _keys(folder: Path) -> None:
-    import os
-
-    from sdkpack.crypto.keyfile import write_key_file
-    from sdkpack.crypto.recipients import HpkeIdentity
-    from sdkpack.crypto.signature import SigningKey
-
-    signing = SigningKey.generate("ed25519", os.urandom)
-    identity = HpkeIdentity.generate("hpke-x25519", os.urandom)
-    write_key_file(folder / "publisher.key", signing)
-    write_key_file(folder / "publisher.pub", signing.verifying_key)
-    write_key_file(folder / "customer.key", identity)
-    write_key_file(folder / "customer.pub", identity.recipient)
