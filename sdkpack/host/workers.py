@@ -122,7 +122,7 @@ def run_job(
     feed.read()
     with _naming(where, log):
         return JobResult(
-            answer=_judge(done, answer / "result.json", job, log, start), work=work, enforced=done.enforced
+            answer=_judge(done, answer / "result.json", job, log, start), work=work, log=log, enforced=done.enforced
         )
 
 

@@ -17,18 +17,18 @@ from sdkpack.build.steps.parity import ParitySettings, check_parity
 from sdkpack.build.steps.variants import Opener
 from sdkpack.build.store import Store, StoredFile, StoredResult
 from sdkpack.documents.manifest import TensorEntry
-from sdkpack.documents.plan import PlanStep
 from sdkpack.documents.recipe import ModelSection, TargetSection
 from sdkpack.errors import PluginBrokenError, PluginError, PluginMissingError, UsageError
 from sdkpack.host.params import ParamSchema
-from sdkpack.host.registry import Registered, Registry, load_class
+from sdkpack.host.registry import Registered, Registry
+from sdkpack.host.tools import ToolHost
 from sdkpack.model.join import join_external, join_inline
 from sdkpack.model.table import read_table
 from sdkpack.plugin.info import RuntimeInfo
 from sdkpack.plugin.runtime import CompiledModel, Compiler, CompileRequest, CompileResult, ModelInput
 from sdkpack.types import TensorSpec
 
-__all__ = ["Toolchain", "compile_step", "find_toolchain"]
+__all__ = ["Toolchain", "compile_step", "find_toolchain", "model_input"]
 
 _INLINE_BELOW_BYTES: Final = 256 << 20
 """A model with weights beyond this gets them in a file beside it: well below protobuf's 2 GiB, and one copy in memory
@@ -49,7 +49,7 @@ class Toolchain:
         return self.row.info.name
 
 
-def find_toolchain(runtime: str, registry: Registry) -> Toolchain:
+def find_toolchain(runtime: str, registry: Registry, tools: ToolHost) -> Toolchain:
     """The compiler half of a runtime.
 
     Raises:
@@ -62,10 +62,7 @@ def find_toolchain(runtime: str, registry: Registry) -> Toolchain:
             f"runtime {runtime!r} has no compiler half: it runs models and cannot prepare them",
             hint="name another runtime for this target",
         )
-    if half.isolation != "in-process":
-        raise PluginError(f"the compiler of runtime {runtime!r} works outside of this process ({half.isolation}), "
-                          "which this sdkpack cannot do")  # fmt: skip
-    compiler: Compiler = load_class(row, half.load)()
+    compiler: Compiler = tools.open(row, half)
     probe = compiler.probe()
     if not probe.ok:
         raise PluginError(f"runtime {runtime!r} cannot compile here: {probe.missing or 'no reason given'}",
@@ -80,7 +77,7 @@ def compile_step(
     section: ModelSection,
     settings: TargetSection,
     toolchain: Toolchain,
-    imported: PlanStep,
+    imported: Step,
     store: Store,
     registry: Registry,
     fingerprints: Fingerprints,
@@ -112,13 +109,14 @@ def compile_step(
             "sample": {name: list(shape) for name, shape in section.sample.items()},
             "parity": parity.as_json(),
         },
-        after=(imported,),
+        after=(imported.plan,),
     )
     work = _Work(
         model=model, target=target, toolchain=toolchain, settings=settings, params=params, imported=imported.id,
         sample=section.sample, store=store, registry=registry, parity=parity,
     )  # fmt: skip
-    return Step(plan=plan, work=work, after=(imported.id,), cacheable=bool(toolchain.fingerprint))
+    cacheable = bool(toolchain.fingerprint) and imported.cacheable
+    return Step(plan=plan, work=work, after=(imported.id,), cacheable=cacheable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +135,7 @@ class _Work:
     def __call__(self, results: Results, context: BuildContext) -> StoredResult:
         imported = Imported(results[self.imported])
         context.progress(None, "preparing the model")
-        source = self._model_input(imported, context.aside("model"))
+        source = model_input(self.model, imported, self.store, context.aside("model"))
         request = CompileRequest(
             models=(source,),
             target=self.target,
@@ -154,21 +152,14 @@ class _Work:
             settings=self.parity, runtime=self.toolchain, context=context, store=self.store,
         )  # fmt: skip
         tolerances = [tensor["tolerance"] for finding in evidence for tensor in finding["tensors"]]
-        facts = {**result.data, "evidence": evidence, "sample": sample, "tolerance": max(tolerances, default=0.0)}
+        facts = {
+            **result.data,
+            "evidence": [*imported.result.data.get("evidence", ()), *evidence],
+            "isolation": context.isolation,
+            "sample": sample,
+            "tolerance": max(tolerances, default=0.0),
+        }
         return StoredResult(files=result.files, data=facts)
-
-    def _model_input(self, imported: Imported, folder: Path) -> ModelInput:
-        files = imported.result.files
-        graph, weights, tensors = (self.store.path(files[role].digest) for role in ("graph", "weights", "tensors"))
-        return ModelInput(
-            name=self.model,
-            path=_whole_model(self.store, files, folder),
-            graph=graph,
-            weights=weights,
-            tensors=tensors,
-            inputs=imported.inputs,
-            outputs=imported.outputs,
-        )
 
     def _checked(self, result: object, imported: Imported) -> CompiledModel:
         """A plugin's answer is held against its contract: what is wrong later would not name the plugin."""
@@ -214,7 +205,7 @@ class _Work:
             })  # fmt: skip
         data = {
             "parts": parts,
-            "precision": compiled.precision,
+            "precision": self._precision(compiled, imported),
             "needs": dict(compiled.needs),
             "token": compiled.token,
             "absorbed": list(compiled.absorbed),
@@ -224,12 +215,27 @@ class _Work:
         }
         return StoredResult(files=files, data=data)
 
+    def _precision(self, compiled: CompiledModel, imported: Imported) -> str:
+        """A compiler that changes no precision passes on that of the model that it was given."""
+        kept = compiled.precision == self.settings.precision == "float32"
+        return str(imported.result.data.get("precision", "float32")) if kept else compiled.precision
+
     def _within(self, path: Path, context: BuildContext) -> Path:
         if not path.resolve().is_relative_to(context.work.resolve()):
             raise PluginBrokenError(
                 f"runtime {self.toolchain.name!r} returned a file outside of its work folder: {path}"
             )
         return path
+
+
+def model_input(name: str, imported: Imported, store: Store, folder: Path) -> ModelInput:
+    """A model of the store as plugins get it; the complete file is written into `folder`."""
+    files = imported.result.files
+    graph, weights, tensors = (store.path(files[role].digest) for role in ("graph", "weights", "tensors"))
+    return ModelInput(
+        name=name, path=_whole_model(store, files, folder), graph=graph, weights=weights, tensors=tensors,
+        inputs=imported.inputs, outputs=imported.outputs,
+    )  # fmt: skip
 
 
 def _whole_model(store: Store, files: Mapping[str, StoredFile], folder: Path) -> Path:

@@ -64,7 +64,7 @@ class Converter:
         assert isinstance(request.source, Path)
         assert request.name == "net"
         context.progress(0.0, "begin")
-        print("garbage on stdout {", flush=True)
+        os.write(1, b"garbage on stdout {\n")
         model = context.work / "model.onnx"
         fault = getattr(Faults, request.params.fault, None)
         if fault is not None:
@@ -122,9 +122,9 @@ class Faults:
 
     @staticmethod
     def lacking(request: ConvertRequest, context: StepContext) -> None:
-        import numpy
+        import numpy as np
 
-        print(numpy)
+        context.log.info("%s", np)
 
     @staticmethod
     def memory(request: ConvertRequest, context: StepContext) -> None:
