@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -165,6 +166,16 @@ class Environments:
             except (PluginError, StepError) as error:
                 return error.message
         return ""
+
+    def enforced(self) -> dict[str, str]:
+        """What this machine enforces around a job: measure -> what, or `not enforced: REASON`."""
+        with tempfile.TemporaryDirectory(prefix="sdkpack-") as parent, Path(parent, "log").open("wb") as output:
+            done = run_sandboxed(
+                ["/bin/true"], folder=Path(parent), work=Path(parent), output=output, environment={}, readable=[],
+                writable=[], limits=Limits.default(time_s=_SMOKE_LIMIT_S), network=False, cancelled=lambda: False,
+                where="a job that does nothing",
+            )  # fmt: skip
+        return dict(done.enforced)
 
     def remove(self, name: str) -> int:
         """Removes an environment; how many bytes that freed.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from sdkpack.errors import PluginBrokenError, PluginMissingError, UsageError
-from sdkpack.host.loading import PluginState, import_quietly, installed, kind_of, label_of, load_plugin
+from sdkpack.host.loading import PluginState, halves_of, import_quietly, installed, kind_of, label_of, load_plugin
 from sdkpack.plugin.info import (
     CompressorInfo,
     ConverterInfo,
@@ -79,6 +79,10 @@ class Registry:
 
     def compressors(self) -> tuple[Registered[CompressorInfo], ...]:
         return self._rows(CompressorInfo)
+
+    def tools(self) -> tuple[Registered[PluginInfo], ...]:
+        """Every descriptor whose work may be done outside of this process."""
+        return tuple(row for row in self._rows(PluginInfo) if halves_of(row.info))
 
     def exporters(self) -> tuple[Registered[ExporterInfo], ...]:
         return self._rows(ExporterInfo)
