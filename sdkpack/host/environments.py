@@ -372,10 +372,12 @@ class Environments:
 
 
 def worker_variables(home: Path, temporary: Path, *folders: Path) -> dict[str, str]:
-    """All of a toolchain's environment variables: nothing of the user's, whose tokens and proxies stand there too."""
-    path = os.pathsep.join([*map(str, folders), "/usr/bin", "/bin"])
+    """All of a toolchain's environment variables: nothing of the user's, whose tokens and proxies stand there too.
+
+    Only `folders` are on its PATH: the machine's own hold a pip.
+    """
     return {
-        "PATH": path,
+        "PATH": os.pathsep.join(map(str, folders)),
         "HOME": str(home),
         "TMPDIR": str(temporary),
         "XDG_CACHE_HOME": str(home / ".cache"),

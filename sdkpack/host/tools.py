@@ -180,11 +180,17 @@ class RemoteTool:
             command=self.command,
             python=self.environment.python if self.environment else None,
             readable=(*self._readable(), *_beside_models(request)),
-            search=(self.environment.folder / "bin",) if self.environment else (Path(self.command[0]).parent,),
+            search=self._search(),
             limits=limits,
             network=self.host.grants_network(self.row),
             seed=seed or 0,
         )
+
+    def _search(self) -> tuple[Path, ...]:
+        if self.environment is not None:
+            return (self.environment.folder / "bin",)
+        # What a user installed may be a script, with the machine's programs in it.
+        return (Path(self.command[0]).parent, Path("/usr/bin"), Path("/bin"))
 
     def _readable(self) -> tuple[Path, ...]:
         if self.environment is not None:

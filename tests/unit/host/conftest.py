@@ -42,6 +42,7 @@ class Bench:
         self.source.write_text("mine")
         self.found = ""
         self.isolation: dict[str, str] = {}
+        self.log_of_job = ""
 
     @property
     def log(self) -> str:
@@ -68,6 +69,7 @@ class Bench:
             assert isinstance(result, ConvertResult)
             found = list(context.work.glob("**/found"))
             self.found = found[0].read_text() if found else ""
+            self.log_of_job = context.log_file.read_text(errors="replace")
             return result, result.model.read_bytes()
 
 
