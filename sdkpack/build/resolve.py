@@ -123,8 +123,8 @@ class _Resolver:
     inputs: dict[str, PlanInput] = field(default_factory=dict)
     models: dict[str, ModelFiles] = field(default_factory=dict)
     steps: dict[str, Step] = field(default_factory=dict)
-    foreign: set[str] = field(default_factory=set)
-    """Models that are not ONNX."""
+    unread: set[str] = field(default_factory=set)
+    """Models whose source is missing or was not converted, which is told already."""
 
     def __post_init__(self) -> None:
         self.findings = Findings(self.loaded.name)
@@ -185,12 +185,13 @@ class _Resolver:
         """Converts what is not ONNX; by model."""
         steps: dict[str, Step] = {}
         for name, section in self.recipe.models.items():
+            self.unread.add(name)
             with self.findings.at(f"models.{name}.source"):
                 source = self.sources.find(section.source)
                 row = choose_converter(source.path, section.convert, self.registry, self.tools)
                 if row is None:
+                    self.unread.discard(name)
                     continue
-                self.foreign.add(name)
                 given = section.convert.files if section.convert else {}
                 found = {key: self.sources.find(reference) for key, reference in given.items()}
                 steps[name] = convert_step(
@@ -203,12 +204,14 @@ class _Resolver:
         for name, step in steps.items():
             if step.id in runs.failed:
                 self.findings.add(f"models.{name}.source", runs.failed[step.id])
-        return {name: runs.done[step.id] for name, step in steps.items() if step.id in runs.done}
+        done = {name: runs.done[step.id] for name, step in steps.items() if step.id in runs.done}
+        self.unread -= set(done)
+        return done
 
     def _stamp_models(self, conversions: Mapping[str, StepRun]) -> None:
         for name, section in self.recipe.models.items():
-            if name in self.foreign and name not in conversions:
-                continue  # told already
+            if name in self.unread:
+                continue
             with self.findings.at(f"models.{name}.source"):
                 source = self.sources.find(section.source)
                 if name in conversions:
