@@ -9,4 +9,5 @@ ALL = ("startup", "bundle", "load", "ocr")
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or ALL:
+        sys.argv[1:] = []
         importlib.import_module(f"benchmarks.{name}").main()
