@@ -333,12 +333,20 @@ class Environments:
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             (self.root / "logs").mkdir(mode=0o700, exist_ok=True)
+            self._clean_leftovers()
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise OutputError(
                 f"cannot make the folder of environments: {reason}", where=str(self.root),
                 hint="name another folder in SDKPACK_ENVIRONMENTS",
             ) from error  # fmt: skip
+
+    def _clean_leftovers(self) -> None:
+        """Removes the folders of smoke tests whose sdkpack was killed."""
+        for path in self.root.glob("*.smoke-*"):
+            owner = path.name.rpartition(".smoke-")[2].partition("-")[0]
+            if not Path("/proc", owner).exists():
+                shutil.rmtree(path, ignore_errors=True)
 
     @contextmanager
     def _log(self, name: str) -> Iterator[tuple[Path, IO[bytes]]]:
