@@ -20,7 +20,8 @@ from sdkpack.build.load import LoadedRecipe
 from sdkpack.build.names import check_names
 from sdkpack.build.runner import Runs, Step, StepRun, StepRunner
 from sdkpack.build.sources import SourceFile, Sources
-from sdkpack.build.steps.compiling import Toolchain, compile_step, find_toolchain
+from sdkpack.build.steps.absorbing import absorbable_steps
+from sdkpack.build.steps.compiling import Compilation, Target, Toolchain, compile_step, find_toolchain, joint_steps
 from sdkpack.build.steps.compressing import NONE, compress_step
 from sdkpack.build.steps.converting import choose_converter, convert_step
 from sdkpack.build.steps.golden import golden_step, pipeline_golden_step
@@ -147,10 +148,10 @@ class _Resolver:
         self._stamp_models(conversions)
         imports = self._run_imports()
         self._check_samples(imports)
-        self._compile_steps(imports, targets, toolchains)
         metadata = {name: Imported(run.result).metadata for name, run in imports.items()}
         assets = Assets(sources=self.sources, store=self.runner.store, metadata=metadata)
         pipelines, checked = self._pipelines(imports, assets)
+        self._compile_steps(imports, targets, toolchains, checked)
         self._pipeline_steps(pipelines, checked, targets, assets)
         notices = tuple(self._notice(number, section) for number, section in enumerate(self.recipe.notices))
         self._check_releases()
@@ -245,21 +246,33 @@ class _Resolver:
         imports: Mapping[str, StepRun],
         targets: Mapping[str, tuple[str, ...]],
         toolchains: Mapping[str, Toolchain],
+        checked: Mapping[str, CheckedPipeline],
     ) -> None:
+        wanted = {
+            model: Compilation(
+                model=model, imported=prepared.plan, cacheable=prepared.cacheable,
+                absorbable=absorbable_steps(model, checked), samples=self._model_samples(model),
+                sample=self.recipe.models[model].sample,
+            )
+            for model in imports
+            if (prepared := self._compress_step(model)) is not None
+        }  # fmt: skip
+        for name, toolchain in toolchains.items():
+            target = Target(
+                name=name, settings=self.recipe.targets[name], toolchain=toolchain, store=self.runner.store,
+                registry=self.registry, fingerprints=self.fingerprints, parity=self.parity,
+            )  # fmt: skip
+            mine = [one for model, one in wanted.items() if name in targets[model]]
+            if not mine:
+                continue
+            with self.findings.at(f"targets.{name}"):
+                steps = joint_steps(mine, target) if target.joint else [compile_step(one, target) for one in mine]
+                self.steps |= {step.id: step for step in steps}
+        self._golden_steps(imports, targets)
+
+    def _golden_steps(self, imports: Mapping[str, StepRun], targets: Mapping[str, tuple[str, ...]]) -> None:
         opener = Opener(self.runner.store, self.registry)
         for model in imports:
-            prepared = self._compress_step(model)
-            if prepared is None:
-                continue
-            for target in (name for name in targets[model] if name in toolchains):
-                with self.findings.at(f"targets.{target}"):
-                    step = compile_step(
-                        model, target, section=self.recipe.models[model], settings=self.recipe.targets[target],
-                        toolchain=toolchains[target], imported=prepared,
-                        store=self.runner.store, registry=self.registry, fingerprints=self.fingerprints,
-                        parity=self.parity,
-                    )  # fmt: skip
-                    self.steps[step.id] = step
             ready = [self.steps[id_] for name in targets[model] if (id_ := f"{model}/compile/{name}") in self.steps]
             for first in ready[:1]:
                 golden = golden_step(
@@ -286,6 +299,14 @@ class _Resolver:
             self.steps[step.id] = step
             return step
         return None
+
+    def _model_samples(self, model: str) -> tuple[tuple[SourceFile, FileStamp], ...]:
+        found = []
+        for number, reference in enumerate(self.recipe.models[model].samples):
+            with self.findings.at(f"models.{model}.samples[{number}]"):
+                source = self.sources.find(reference)
+                found.append((source, self._stamped(source)))
+        return tuple(found)
 
     # Pipelines ----------------------------------------------------------------------------------------------------
     def _pipelines(

@@ -10,6 +10,8 @@ import click
 
 from sdkpack.cli.console import Console, table, verb_options
 from sdkpack.cli.environments import environments
+from sdkpack.cli.plugin_check import check
+from sdkpack.cli.plugin_new import new
 
 if TYPE_CHECKING:
     from sdkpack.host.registry import PluginState, Registered, Registry
@@ -23,7 +25,11 @@ _KIND_FACTS = ("reads", "writes", "suffixes", "category", "accepts", "precisions
 
 @click.group("plugins")
 def command() -> None:
-    """List the plugins, what they bring, and why one is not used."""
+    """List the plugins, what they bring, and why one is not used; check one, or begin a new one."""
+
+
+command.add_command(check)
+command.add_command(new)
 
 
 command.add_command(environments)

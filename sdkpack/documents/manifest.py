@@ -18,6 +18,7 @@ from sdkpack.types import DTYPES, Quantization, TensorSpec
 
 __all__ = [
     "BundleName",
+    "CoverageEntry",
     "Golden",
     "Manifest",
     "ModelEntry",
@@ -114,6 +115,23 @@ class Needs(Part):
     """Opaque: compiler and runner agree by it."""
 
 
+class CoverageEntry(Part):
+    """How much of a graph the target itself runs; the rest stands in other parts."""
+
+    nodes_total: Annotated[int, Field(ge=0)]
+    nodes_on_device: Annotated[int, Field(ge=0)]
+    unsupported: tuple[str, ...] = ()
+    """Operators that the target lacks."""
+    transfers: Annotated[int, Field(ge=0)] = 0
+    """Copies between device and host in one run."""
+
+    @model_validator(mode="after")
+    def _part_of_the_whole(self) -> CoverageEntry:
+        if self.nodes_on_device > self.nodes_total:
+            raise ValueError(f"{self.nodes_on_device} nodes on the device of {self.nodes_total} in all")
+        return self
+
+
 class Variant(Part):
     """One model prepared for one target."""
 
@@ -124,7 +142,10 @@ class Variant(Part):
     parts: Annotated[tuple[VariantPart, ...], Field(min_length=1)]
     needs: Needs = Needs()
     absorbed: tuple[str, ...] = ()
+    """Steps of the pipeline that this variant computes itself; a run passes over them."""
     shapes: dict[str, int] = Field(default_factory=dict)
+    """Sizes that symbols of the model are fixed to."""
+    coverage: CoverageEntry | None = None
     evidence: tuple[Evidence, ...] = ()
 
 
@@ -213,6 +234,7 @@ class Manifest(Document):
     @model_validator(mode="after")
     def _references(self) -> Manifest:
         problems = [*name_clashes(self.models, self.pipelines), *self._pipeline_problems(), *self._golden_problems()]
+        problems += self._absorbed_problems()
         if problems:
             raise several(problems)
         return self
@@ -240,6 +262,19 @@ class Manifest(Document):
                     path, have = f"goldens.{name}[{number}].inputs", ", ".join(sorted(golden.inputs))
                     expected = ", ".join(sorted(pipeline.inputs))
                     yield Problem(path=path, message="not the pipeline's inputs", got=have, expected=expected)
+
+    def _absorbed_problems(self) -> Iterable[Problem]:
+        for name, model in self.models.items():
+            running = [p for p in self.pipelines.values() if any(step.model == name for step in p.steps)]
+            known = {step.id: step for pipeline in running for step in pipeline.steps}
+            for number, variant in enumerate(model.variants):
+                for id_ in variant.absorbed:
+                    step = known.get(id_)
+                    plain = step is not None and step.op is not None and not step.each and step.when is None
+                    if step is None or not plain or len(step.inputs) != 1 or len(step.outputs) != 1:
+                        path = f"models.{name}.variants[{number}].absorbed"
+                        expected = "an operator with one input and one output, in the pipeline that runs the model"
+                        yield Problem(path=path, message="cannot be passed over", got=repr(id_), expected=expected)
 
     def files(self) -> set[str]:
         """Every file that this manifest names."""

@@ -26,7 +26,8 @@ class PlanStep(Part):
     """One step and all that its result depends on."""
 
     id: str
-    """`det/import`, `det/compress`, `det/compile/cpu`, `read/golden`."""
+    """`det/import`, `det/compress`, `det/compile/cpu`, `compile/npu` for models that are compiled together,
+    `read/golden`."""
     kind: Literal["convert", "import", "compress", "compile", "golden", "pipeline-golden"]
     plugin: str
     """What does it: `acme.npu2`, or `sdkpack` itself."""

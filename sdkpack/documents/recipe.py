@@ -86,6 +86,8 @@ class ModelSection(Part):
     """Which of the recipe's targets; all where absent."""
     sample: dict[str, tuple[Annotated[int, Field(ge=1)], ...]] = Field(default_factory=dict)
     """Shapes of the inputs for recorded runs: `{ x = [1, 3, 224, 224] }`; symbolic sizes are guessed where absent."""
+    samples: tuple[str, ...] = ()
+    """npz files with an array for each input: what compilers calibrate with. They never enter the bundle."""
 
 
 class TargetSection(Part):
@@ -97,6 +99,10 @@ class TargetSection(Part):
     """The runtime plugin's own settings."""
     shapes: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """Sizes of symbolic dimensions to fix."""
+    budget: Annotated[float, Field(ge=0)] | None = None
+    """Normalised error that a compiler which quantises by itself may spend."""
+    min_offload: Annotated[float, Field(ge=0, le=1)] | None = None
+    """A gate: the share of a model's nodes that the target itself must run."""
 
 
 class StepSection(Part):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -63,6 +64,11 @@ class CheckedPipeline:
         """The models that a run needs."""
         return frozenset(bound.step.model for bound in self.steps if bound.step.model is not None)
 
+    def models_until(self, until: str | None = None) -> frozenset[str]:
+        """The models that a run up to a value needs."""
+        steps = self.steps if until is None else self._needed(until)
+        return frozenset(bound.step.model for bound in steps if bound.step.model is not None)
+
     def run(
         self,
         inputs: Mapping[str, Any],
@@ -72,6 +78,7 @@ class CheckedPipeline:
         trace: Trace | None = None,
         deadline: Deadline | None = None,
         until: str | None = None,
+        absorbed: AbstractSet[str] = frozenset(),
     ) -> dict[str, Any]:
         """Computes the outputs.
 
@@ -82,6 +89,7 @@ class CheckedPipeline:
             trace: sees every value as it is computed; what it raises ends the run.
             deadline: looked at between steps and between items.
             until: stops when this value is known, and gives only it.
+            absorbed: ids of steps that the models compute themselves: their input passes through, unseen by `trace`.
 
         Returns:
             Output name -> value, or the value of `until` by its name.
@@ -91,7 +99,7 @@ class CheckedPipeline:
             RunError: a model or operator failed; `where` is the step's id.
             DeadlineError: time was up.
             PluginBrokenError: an operator gave something else than its ports say.
-            UsageError: `until` is no value, or `models` lacks one.
+            UsageError: `until` is no value, or one inside of a model that absorbed steps; or `models` lacks one.
         """
         wanted = self._wanted(until)
         steps = self._needed(until)
@@ -99,18 +107,47 @@ class CheckedPipeline:
         values = self._checked_inputs(inputs)
         chosen = customer_values(self.pipeline.params, params)
         frees = _last_uses(self.steps, set(wanted.values()))
+        inside = self._inside(steps, absorbed)
+        if until in inside:
+            raise UsageError(f"value {until!r} is computed inside of a model here, together with the steps "
+                             f"{', '.join(sorted(absorbed))}", hint="choose another target to see it")  # fmt: skip
         for bound in steps:
             if deadline is not None:
                 deadline.check(f"step {bound.step.id!r}")
-            outputs = _Execution(bound, values, chosen, self._call(bound, models, chosen), deadline).outputs()
+            if bound.step.id in absorbed:
+                (passed,) = bound.step.inputs.values()
+                outputs = dict.fromkeys(bound.step.outputs, values[passed])
+            else:
+                call = self._call(bound, models, chosen, absorbed=bool(absorbed & self._neighbours(bound)))
+                outputs = _Execution(bound, values, chosen, call, deadline).outputs()
             for port, name in bound.step.outputs.items():
                 values[name] = outputs[port]
-                if trace is not None:
+                if trace is not None and name not in inside:
                     trace(bound.step.id, name, outputs[port])
             del outputs
             for name in frees[bound.number - 1]:
                 values.pop(name, None)
         return {name: values[value] for name, value in wanted.items()}
+
+    def _inside(self, steps: tuple[BoundStep, ...], absorbed: AbstractSet[str]) -> set[str]:
+        """Values that exist only inside of a model: between it and the steps that it absorbed."""
+        inside: set[str] = set()
+        for bound in (bound for bound in steps if bound.step.id in absorbed or bound.step.model is not None):
+            for value in bound.step.outputs.values():
+                takers = [other.step for other in self.steps if value in other.uses]
+                before = bound.step.id in absorbed and any(t.model is not None or t.id in absorbed for t in takers)
+                if before or any(taker.id in absorbed for taker in takers):
+                    inside.add(value)
+        return inside
+
+    def _neighbours(self, bound: BoundStep) -> set[str]:
+        """Ids of the steps that feed a step or take from it."""
+        given, taken = set(bound.step.outputs.values()), bound.uses
+        return {
+            other.step.id
+            for other in self.steps
+            if given & other.uses or taken & set(other.step.outputs.values())
+        }  # fmt: skip
 
     def _wanted(self, until: str | None) -> dict[str, str]:
         if until is None:
@@ -151,13 +188,21 @@ class CheckedPipeline:
             raise InputError(f"these inputs do not fit pipeline {self.name!r}", problems=problems)
         return dict(inputs)
 
-    def _call(self, bound: BoundStep, models: Mapping[str, ModelCall], chosen: Mapping[str, ParamValue]) -> Call:
+    def _call(
+        self,
+        bound: BoundStep,
+        models: Mapping[str, ModelCall],
+        chosen: Mapping[str, ParamValue],
+        *,
+        absorbed: bool = False,
+    ) -> Call:
         step = bound.step
         direct = frozenset(port for port, value in step.inputs.items() if value in self.inputs)
         if step.model is not None:
             return ModelStep(
-                step_id=step.id, number=bound.number, node=bound.node, model=models[step.model], from_inputs=direct
-            )
+                step_id=step.id, number=bound.number, node=bound.node, model=models[step.model], from_inputs=direct,
+                absorbed=absorbed,
+            )  # fmt: skip
         assert bound.source is not None
         try:
             operator = bound.source.make(chosen)

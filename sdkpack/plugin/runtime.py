@@ -24,6 +24,7 @@ __all__ = [
     "ModelInput",
     "OpenRequest",
     "PartFile",
+    "PipelineStep",
     "Probe",
     "Runner",
     "RunnerSession",
@@ -44,6 +45,17 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineStep:
+    """An operator of a pipeline beside a model: what a compiler may absorb."""
+
+    id: str
+    op: str
+    """Operator and version: `image.to_tensor/1`."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """JSON, defaults written out. A step that a customer can set, or that reads a file, is not offered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInput:
     """A model as a compiler gets it."""
 
@@ -58,14 +70,19 @@ class ModelInput:
     """JSON: `{"tensors": [[name, dtype, [dims], offset, length_bytes], ...]}`, where in `weights` each is."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    operators_before: tuple[str, ...] = ()
-    """Pipeline operators that feed it, in order, by step id: candidates for being absorbed."""
-    operators_after: tuple[str, ...] = ()
+    operators_before: tuple[PipelineStep, ...] = ()
+    """The chain of operators that does nothing but feed its only input, in order; the last ones may be absorbed."""
+    operators_after: tuple[PipelineStep, ...] = ()
+    """The chain that does nothing but take its only output, in order; the first ones may be absorbed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileRequest:
-    """One or more models to prepare for one target."""
+    """One or more models to prepare for one target.
+
+    One, unless the descriptor has the capability `compile.joint`: then all models of the target at once, and parts of
+    several models may name one file, with an `entry` each.
+    """
 
     models: tuple[ModelInput, ...]
     target: str
@@ -127,8 +144,10 @@ class CompiledModel:
     token: str = ""
     """Opaque: compiler and runner agree by it."""
     absorbed: tuple[str, ...] = ()
-    """Ids of pipeline steps that the variant computes itself."""
+    """Ids of pipeline steps that the variant computes itself: the last of `operators_before`, the first of
+    `operators_after`. Inputs and outputs keep the model's names; their types are then those of the absorbed steps."""
     shapes: Mapping[str, int] = field(default_factory=dict)
+    """Sizes that symbols of the model were fixed to; the parts' specs have these sizes."""
     coverage: Coverage | None = None
 
 
@@ -196,9 +215,14 @@ class Cache(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceInfo:
+    """What a runner computes on."""
+
     name: str
     summary: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+    """For people and for evidence; `driver` and `firmware` are named by these keys."""
+    kind: Literal["host", "simulator", "device"] = "host"
+    """A simulator's figures are never shown as the device's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,8 @@ class Preference:
     """Targets to take at all; empty: every one."""
     portable_fallback: bool = True
     """Whether a portable variant may stand in where the model has others and none of them fits."""
+    alone: bool = False
+    """The model is called by its own tensors: variants that absorbed steps of a pipeline do not fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,8 +173,9 @@ def _unmet(variant: Variant, entry: ModelEntry, platform: str, preference: Prefe
         return f"not among the targets asked for ({', '.join(preference.only)})"
     if variant.portable and not preference.portable_fallback and not all(v.portable for v in entry.variants):
         return "falling back to a portable variant is switched off"
-    if variant.absorbed:
-        return f"it computes pipeline steps itself ({', '.join(variant.absorbed)}), which this sdkpack cannot skip"
+    if variant.absorbed and preference.alone:
+        steps = ", ".join(variant.absorbed)
+        return f"it computes steps of a pipeline itself ({steps}), so only the pipeline can run it"
     if not _matches(platform, variant.needs.platforms):
         return f"made for {', '.join(variant.needs.platforms)}, this is {platform}"
     return ""

@@ -14,6 +14,7 @@ from sdkpack.host.registry import Registered, Registry
 from sdkpack.pipeline.deadline import Deadline
 from sdkpack.plugin.info import RuntimeInfo
 from sdkpack.plugin.runtime import Blob, OpenRequest, Runner, RunnerSession
+from sdkpack.session.batches import fixed_batch, in_batches
 from sdkpack.session.choice import load_runner
 from sdkpack.session.tensors import check_inputs, check_outputs
 from sdkpack.session.workers import Gate, OwnerThread, Pool
@@ -95,9 +96,17 @@ class LoadedModel:
     """A variant that is ready to run; thread-safe. Made by `open_variant`."""
 
     def __init__(
-        self, name: str, signature: Signature, copies: Sequence[_Instance], *, concurrent: bool, shared: bool
+        self,
+        name: str,
+        signature: Signature,
+        copies: Sequence[_Instance],
+        *,
+        concurrent: bool,
+        shared: bool,
+        batch: int | None = None,
     ) -> None:
         self.name = name
+        self._batch = batch
         self.inputs = _specs(signature.inputs)
         self.outputs = _specs(signature.outputs)
         self.weights_shared = shared
@@ -129,9 +138,9 @@ class LoadedModel:
             deadline.check(f"model {self.name!r}")
         with self._gate.entered():
             if self._pool is None:
-                return self._chain(self._copies[0], arrays)
+                return self._run(self._copies[0], arrays)
             with self._pool.one(deadline) as instance:
-                return self._chain(instance, arrays)
+                return self._run(instance, arrays)
 
     def close(self) -> None:
         """Waits for calls under way, then frees everything; may be called twice."""
@@ -141,6 +150,9 @@ class LoadedModel:
             for instance in self._copies:
                 for part in instance:
                     stack.callback(part.close)
+
+    def _run(self, instance: _Instance, arrays: dict[str, Any]) -> dict[str, NDArray[Any]]:
+        return in_batches(arrays, self._batch, lambda piece: self._chain(instance, piece))
 
     def _chain(self, instance: _Instance, values: dict[str, Any]) -> dict[str, NDArray[Any]]:
         for number, part in enumerate(instance):
@@ -181,6 +193,8 @@ def open_variant(
         PluginError: a runtime is missing or broken.
         RunError: a runtime refused a part.
     """
+    if variant.absorbed:
+        signature = _own_signature(signature, variant)
     _check_chain(signature, variant, name)
     runtimes = [registry.runtime(part.runtime) for part in variant.parts]
     concurrent = all(CONCURRENT in runtime.info.capabilities for runtime in runtimes)
@@ -198,7 +212,10 @@ def open_variant(
         raise
     _log.debug("model %s: opened target %s, %d time(s)", name, variant.target, len(opened))
     shared = len(opened) == 1 or opener.clones
-    return LoadedModel(name, signature, opened, concurrent=concurrent, shared=shared)
+    batch = None if variant.absorbed else fixed_batch(
+        _specs(signature.inputs), _specs(signature.outputs), variant.shapes
+    )  # fmt: skip
+    return LoadedModel(name, signature, opened, concurrent=concurrent, shared=shared, batch=batch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +287,22 @@ class _Opener:
             memory_limit_bytes=limit,
             encrypted=self.encrypted,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Specs:
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def _own_signature(signature: Signature, variant: Variant) -> Signature:
+    """What a variant that absorbed steps takes and gives: tensors of the model's names, of the steps' types."""
+    taken = {spec.name: spec for part in reversed(variant.parts) for spec in _specs(part.inputs)}
+    given = {spec.name: spec for part in variant.parts for spec in _specs(part.outputs)}
+    return _Specs(
+        tuple(taken.get(spec.name, spec) for spec in _specs(signature.inputs)),
+        tuple(given.get(spec.name, spec) for spec in _specs(signature.outputs)),
+    )
 
 
 def _check_chain(signature: Signature, variant: Variant, name: str) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from sdkpack.documents.manifest import ModelEntry
+from sdkpack.documents.manifest import ModelEntry, Variant
 from sdkpack.errors import NoFittingVariantError, RunError, UsageError
 from sdkpack.host.registry import Registry
 from sdkpack.session.blobs import BundleBlob
@@ -77,33 +77,55 @@ class ModelSet:
         self._opening = {name: threading.Lock() for name in entries}
         self._blobs: dict[str, BundleBlob] = {}
         self._models: dict[str, LoadedModel] = {}
-        self._choices: dict[str, Choice] = {}
+        self._apart: dict[str, LoadedModel] = {}
+        """Models called by their own tensors where a pipeline runs another variant, one that absorbed steps."""
+        self._choices: dict[tuple[str, bool], Choice] = {}
 
-    def choice(self, name: str) -> Choice:
+    def choice(self, name: str, *, alone: bool = False) -> Choice:
         """The variant that runs here; nothing is loaded for it.
+
+        Args:
+            name: of the model.
+            alone: the model is called by its own tensors, outside of a pipeline.
 
         Raises:
             NoFittingVariantError: none fits.
         """
         with self._lock:
-            found = self._choices.get(name)
+            found = self._choices.get((name, alone))
         if found is None:
-            preference = self._options.preference
+            preference = replace(self._options.preference, alone=alone)
             found = choose_variant(self._entries[name], self._registry, model=name, preference=preference)
             with self._lock:
-                found = self._choices.setdefault(name, found)
+                found = self._choices.setdefault((name, alone), found)
         return found
 
-    def opened(self, name: str) -> LoadedModel:
-        """The model, opened where it is not yet; one thread opens it, the others wait."""
-        model = self._models.get(name)
+    def absorbed(self, names: Iterable[str]) -> frozenset[str]:
+        """Steps of a pipeline that the variants of these models compute themselves."""
+        able = [name for name in names if any(variant.absorbed for variant in self._entries[name].variants)]
+        return frozenset(step for name in able for step in self.choice(name).variant.absorbed)
+
+    def opened(self, name: str, *, alone: bool = False) -> LoadedModel:
+        """The model, opened where it is not yet; one thread opens it, the others wait.
+
+        Args:
+            name: of the model.
+            alone: as for `choice`.
+        """
+        absorbing = any(variant.absorbed for variant in self._entries[name].variants)
+        apart = alone and absorbing and self.choice(name, alone=True).variant is not self._preferred(name)
+        models = self._apart if apart else self._models
+        model = models.get(name)
         if model is not None:
             return model
         with self._opening[name]:
-            model = self._models.get(name)
+            model = models.get(name)
             if model is None:
-                model = self._models[name] = self._open(name)
+                model = models[name] = self._open(name, alone=apart)
             return model
+
+    def _preferred(self, name: str) -> Variant:
+        return self.choice(name).variant
 
     def lanes(self, name: str) -> int:
         """How many items of a list to run side by side: a net on one item rarely keeps several threads busy."""
@@ -142,13 +164,13 @@ class ModelSet:
     def close(self) -> None:
         """Frees all models and their memory, once the calls under way have ended."""
         try:
-            for model in self._models.values():
+            for model in (*self._models.values(), *self._apart.values()):
                 model.close()
         finally:
             for blob in self._blobs.values():
                 blob.close()
 
-    def _open(self, name: str) -> LoadedModel:
+    def _open(self, name: str, *, alone: bool) -> LoadedModel:
         options = self._options
         resources = Resources(
             threads=1 if self.lanes(name) > 1 else options.threads,
@@ -156,7 +178,7 @@ class ModelSet:
             instances=options.instances,
             device=options.device,
         )
-        variant = self.choice(name).variant
+        variant = self.choice(name, alone=alone).variant
         return open_variant(
             self._entries[name], variant, self._blob, self._registry,
             name=name, resources=resources, encrypted=self._bundle.encrypted,

@@ -171,7 +171,7 @@ class Session:
         with self._gate.entered():
             if name not in self._manifest.models:
                 raise self._unknown(name)
-            return self._set.opened(name)
+            return self._set.opened(name, alone=True)
 
     def load(self, *names: str) -> None:
         """Opens models now.
@@ -191,7 +191,8 @@ class Session:
         """
         with self._gate.entered():
             for name in self._models_of(names):
-                self._set.opened(name)(self._first_inputs(name))
+                model = self._set.opened(name)
+                model(self._first_inputs(name, model))
 
     def choice(self, model: str) -> Choice:
         """The variant of a model that runs here, and why each other does not; nothing is loaded for it.
@@ -245,14 +246,16 @@ class Session:
             for key, value in given.items()
         }
         calls = {model: self._call(model, deadline) for model in self._manifest.models}
-        return self._pipelines[name].run(
-            values, params=params, models=calls, trace=trace, deadline=deadline, until=until
-        )
+        pipeline = self._pipelines[name]
+        return pipeline.run(
+            values, params=params, models=calls, trace=trace, deadline=deadline, until=until,
+            absorbed=self._set.absorbed(pipeline.models_until(until)),
+        )  # fmt: skip
 
     def _run_model(
         self, name: str, given: Mapping[str, Any], deadline: Deadline | None, trace: Trace | None
     ) -> dict[str, Any]:
-        outputs = self._call(name, deadline)(given)
+        outputs: dict[str, Any] = self._set.opened(name, alone=True)(given, deadline=deadline)
         if trace is not None:
             for key, value in outputs.items():
                 trace(name, key, value)
@@ -273,13 +276,14 @@ class Session:
                 raise self._unknown(name)
         return list(models)
 
-    def _first_inputs(self, name: str) -> dict[str, Any]:
+    def _first_inputs(self, name: str, model: LoadedModel) -> dict[str, Any]:
         from sdkpack.session.golden import recorded_inputs, zero_inputs
 
         entry = self._manifest.models[name]
-        if entry.golden is not None:
+        absorbing = model.inputs != tuple(tensor.spec() for tensor in entry.inputs)
+        if entry.golden is not None and not absorbing:
             return recorded_inputs(self._bundle, entry.golden)
-        return zero_inputs([tensor.spec() for tensor in entry.inputs])
+        return zero_inputs(model.inputs)
 
     def _only_for_pipelines(self, name: str, params: Mapping[str, Any] | None, until: str | None) -> None:
         if params or until is not None:

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 __all__ = ["check_inputs", "check_outputs", "dtype_name"]
 
 _ANY: Final = "?"
+# NumPy's extension types say in their names that they have no infinity; ONNX does not.
+_ALIASES: Final = {"float8e8m0fnu": "float8e8m0", "float4e2m1fn": "float4e2m1"}
 
 
 def dtype_name(array: NDArray[Any]) -> str:
     """An array's element type by sdkpack's name: `float8e4m3fn`, `string`."""
     if array.dtype.kind in "OUST":
         return "string"
-    return array.dtype.name.replace("_", "")
+    name = array.dtype.name.replace("_", "")
+    return _ALIASES.get(name, name)
 
 
 def check_inputs(specs: Sequence[TensorSpec], values: Mapping[str, Any], *, what: str) -> dict[str, NDArray[Any]]:

@@ -1,11 +1,10 @@
-"""Compile: one model for one target, and the comparison of what came out with what went in."""
+"""Compile: models for one target, and the comparison of what came out with what went in."""
 
 from __future__ import annotations
 
-import re
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,28 +12,29 @@ from typing import Any, Final
 from sdkpack.build.context import BuildContext
 from sdkpack.build.fingerprint import Fingerprints
 from sdkpack.build.runner import Results, Step
+from sdkpack.build.steps.absorbing import NOTHING, Absorbable
+from sdkpack.build.steps.calibration import ModelSample, lay_out
+from sdkpack.build.steps.compiled import Answer
 from sdkpack.build.steps.importing import Imported
 from sdkpack.build.steps.keys import plan_step
 from sdkpack.build.steps.parity import ParitySettings, check_parity
+from sdkpack.build.steps.prior import Prior
 from sdkpack.build.steps.variants import Opener
 from sdkpack.build.store import Store, StoredFile, StoredResult
-from sdkpack.documents.manifest import TensorEntry
-from sdkpack.documents.recipe import ModelSection, TargetSection
-from sdkpack.errors import PluginBrokenError, PluginError, PluginMissingError, UsageError
+from sdkpack.documents.plan import PlanStep
+from sdkpack.documents.recipe import TargetSection
+from sdkpack.errors import PluginError, PluginMissingError, UsageError
 from sdkpack.host.params import ParamSchema
 from sdkpack.host.registry import Registered, Registry
 from sdkpack.host.tools import ToolHost
 from sdkpack.model.join import join_external, join_inline
 from sdkpack.model.table import read_table
 from sdkpack.plugin.info import RuntimeInfo
-from sdkpack.plugin.runtime import CompiledModel, Compiler, CompileRequest, CompileResult, ModelInput
-from sdkpack.types import TensorSpec
+from sdkpack.plugin.runtime import Compiler, CompileRequest, ModelInput
 
-__all__ = ["Toolchain", "compile_step", "find_toolchain", "model_input"]
+__all__ = ["Compilation", "Target", "Toolchain", "compile_step", "find_toolchain", "joint_steps", "model_input"]
 
-# Roles become names of files in the bundle.
-_ROLE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,16}")
+_JOINT: Final = "compile.joint"
 _INLINE_BELOW_BYTES: Final = 256 << 20
 """A model with weights beyond this gets them in a file beside it: well below protobuf's 2 GiB, and one copy in memory
 less for whoever loads it."""
@@ -77,50 +77,116 @@ def find_toolchain(runtime: str, registry: Registry, tools: ToolHost) -> Toolcha
     return Toolchain(row=row, compiler=compiler, fingerprint=probe.fingerprint)
 
 
-def compile_step(
-    model: str,
-    target: str,
-    *,
-    section: ModelSection,
-    settings: TargetSection,
-    toolchain: Toolchain,
-    imported: Step,
-    store: Store,
-    registry: Registry,
-    fingerprints: Fingerprints,
-    parity: ParitySettings,
-) -> Step:
-    """The step that prepares `model` for `target` and holds the result against the source.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compilation:
+    """One model for one target: what is compiled, and from what."""
+
+    model: str
+    imported: PlanStep
+    """The import, or the step after it that changed the model."""
+    cacheable: bool = True
+    """Whether that step's result is the same each time."""
+    absorbable: Absorbable = NOTHING
+    samples: tuple[ModelSample, ...] = ()
+    sample: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Shapes of the inputs of the comparison."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For a step's key; absent what plays no part, so that it does not matter."""
+        facts: dict[str, Any] = {}
+        if self.absorbable.before or self.absorbable.after:
+            facts["absorbable"] = self.absorbable.as_json()
+        if self.samples:
+            facts["samples"] = [stamp.digest for _, stamp in self.samples]
+        return facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where models are compiled for, and with what."""
+
+    name: str
+    settings: TargetSection
+    toolchain: Toolchain
+    store: Store
+    registry: Registry
+    fingerprints: Fingerprints
+    parity: ParitySettings
+
+    @property
+    def joint(self) -> bool:
+        """Whether the compiler takes all models at once."""
+        return _JOINT in self.toolchain.row.info.capabilities
+
+    def params(self) -> tuple[Any, dict[str, Any]]:
+        """The runtime's params, and all settings as JSON.
+
+        Raises:
+            UsageError: the runtime does not offer the precision.
+            DocumentError: the runtime refuses its settings.
+        """
+        info, settings = self.toolchain.row.info, self.settings
+        _check_precision(info, settings.precision)
+        schema = ParamSchema(info)
+        params = schema.instance(settings.params, path=f"targets.{self.name}.with")
+        facts = {
+            "with": schema.dump(params), "precision": settings.precision, "shapes": dict(settings.shapes),
+            "parity": self.parity.as_json(),
+        }  # fmt: skip
+        gates = {"budget": settings.budget, "min_offload": settings.min_offload}
+        return params, facts | {name: value for name, value in gates.items() if value is not None}
+
+    def fingerprint(self) -> str:
+        tool = f"{self.fingerprints.plugin(self.toolchain.row.plugin)}; {self.toolchain.fingerprint}"
+        return f"{tool}; {self.fingerprints.core('onnx', 'numpy')}"
+
+    def step(
+        self, id_: str, params: Mapping[str, Any], after: tuple[PlanStep, ...], work: _Work | _Check, *, cacheable: bool
+    ) -> Step:
+        plan = plan_step(
+            id=id_, kind="compile", plugin=self.toolchain.name, fingerprint=self.fingerprint(), params=params,
+            after=after,
+        )  # fmt: skip
+        after_ids = tuple(step.id for step in after)
+        return Step(plan=plan, work=work, after=after_ids, cacheable=cacheable and bool(self.toolchain.fingerprint))
+
+
+def compile_step(wanted: Compilation, target: Target) -> Step:
+    """The step that prepares a model for a target and holds the result against the source.
 
     Raises:
         UsageError: the runtime does not offer the precision.
         DocumentError: the runtime refuses its settings.
     """
-    info = toolchain.row.info
-    _check_precision(info, settings.precision)
-    schema = ParamSchema(info)
-    params = schema.instance(settings.params, path=f"targets.{target}.with")
-    tool = f"{fingerprints.plugin(toolchain.row.plugin)}; {toolchain.fingerprint}"
-    plan = plan_step(
-        id=f"{model}/compile/{target}",
-        kind="compile",
-        plugin=info.name,
-        fingerprint=f"{tool}; {fingerprints.core('onnx', 'numpy')}",
-        params={
-            "with": schema.dump(params),
-            "precision": settings.precision,
-            "shapes": dict(settings.shapes),
-            "sample": {name: list(shape) for name, shape in section.sample.items()},
-            "parity": parity.as_json(),
-        },
-        after=(imported.plan,),
-    )
-    work = _Work(
-        model=model, target=target, toolchain=toolchain, settings=settings, params=params, imported=imported.id,
-        sample=section.sample, store=store, registry=registry, parity=parity,
+    params, facts = target.params()
+    facts |= {"sample": {name: list(shape) for name, shape in wanted.sample.items()}} | wanted.as_json()
+    id_ = f"{wanted.model}/compile/{target.name}"
+    work = _Work(target=target, wanted=(wanted,), params=params)
+    return target.step(id_, facts, (wanted.imported,), work, cacheable=wanted.cacheable)
+
+
+def joint_steps(wanted: Sequence[Compilation], target: Target) -> tuple[Step, ...]:
+    """The step that prepares several models together, and for each model the one that compares it.
+
+    Raises:
+        UsageError: as `compile_step`; and DocumentError.
+    """
+    params, facts = target.params()
+    # Names are part of the key: compilers give them to the entries of a common file.
+    models = {one.model: one.as_json() for one in wanted}
+    work = _Work(target=target, wanted=tuple(wanted), params=params)
+    joint = target.step(
+        f"compile/{target.name}", facts | {"models": models}, tuple(one.imported for one in wanted), work,
+        cacheable=all(one.cacheable for one in wanted),
     )  # fmt: skip
-    cacheable = bool(toolchain.fingerprint) and imported.cacheable
-    return Step(plan=plan, work=work, after=(imported.id,), cacheable=cacheable)
+    return (joint, *(_check_step(one, target, joint, facts) for one in wanted))
+
+
+def _check_step(wanted: Compilation, target: Target, joint: Step, facts: Mapping[str, Any]) -> Step:
+    mine = {"sample": {name: list(shape) for name, shape in wanted.sample.items()}, "model": wanted.model}
+    work = _Check(target=target, wanted=wanted, joint=joint.id)
+    id_ = f"{wanted.model}/compile/{target.name}"
+    return target.step(id_, {**facts, **mine}, (wanted.imported, joint.plan), work, cacheable=joint.cacheable)
 
 
 def _check_precision(info: RuntimeInfo, precision: str) -> None:
@@ -132,38 +198,89 @@ def _check_precision(info: RuntimeInfo, precision: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    model: str
-    target: str
-    toolchain: Toolchain
-    settings: TargetSection
+    """Compiles; a single model is compared in the same step."""
+
+    target: Target
+    wanted: tuple[Compilation, ...]
     params: Any
-    imported: str
-    sample: Mapping[str, tuple[int, ...]]
-    store: Store
-    registry: Registry
-    parity: ParitySettings
 
     def __call__(self, results: Results, context: BuildContext) -> StoredResult:
-        imported = Imported(results[self.imported])
+        imported = {one.model: Imported(results[one.imported.id]) for one in self.wanted}
         context.progress(None, "preparing the model")
-        source = model_input(self.model, imported, self.store, context.aside("model"))
+        sources = {
+            one.model: model_input(
+                one.model, imported[one.model], self.target.store, context.aside(f"model-{one.model}"), one.absorbable
+            )
+            for one in self.wanted
+        }
+        compiled = self._compiled(sources, imported, context)
+        if self.target.joint:
+            return _joined(compiled)
+        (wanted,) = self.wanted
+        check = _Check(target=self.target, wanted=wanted, joint="")
+        return check.compared(compiled[wanted.model], imported[wanted.model], context)
+
+    def _compiled(
+        self, sources: Mapping[str, ModelInput], imported: Mapping[str, Imported], context: BuildContext
+    ) -> dict[str, StoredResult]:
+        target, settings = self.target, self.target.settings
+        prior = Prior(target.toolchain.name, target.name, tuple(one.imported.key for one in self.wanted), target.store)
+        samples = {
+            one.model: lay_out(one.samples, imported[one.model].inputs, context.aside(f"samples-{one.model}"))
+            for one in self.wanted
+            if one.samples
+        }
         request = CompileRequest(
-            models=(source,),
-            target=self.target,
-            params=self.params,
-            precision=self.settings.precision,
-            shapes=dict(self.settings.shapes),
-        )
-        context.progress(None, f"compiling for {self.toolchain.name}")
-        with self.toolchain.lock:
+            models=tuple(sources.values()), target=target.name, params=self.params, precision=settings.precision,
+            samples=samples, budget=settings.budget, shapes=dict(settings.shapes), prior=prior.laid_out(context),
+        )  # fmt: skip
+        context.progress(None, f"compiling for {target.toolchain.name}")
+        with target.toolchain.lock:
             context.check_cancelled()
-            answer = self.toolchain.compiler.compile(request, context)
-        compiled = self._checked(answer, imported)
-        result = self._store(compiled, source, imported, context)
+            result = target.toolchain.compiler.compile(request, context)
+        answer = Answer(
+            runtime=target.toolchain.name, sources=sources, shapes=settings.shapes,
+            absorbable={one.model: one.absorbable for one in self.wanted}, min_offload=settings.min_offload,
+            precision=settings.precision,
+            given={name: str(one.result.data.get("precision", "float32")) for name, one in imported.items()},
+        )  # fmt: skip
+        known = {
+            path: imported[name].result.files[role]
+            for name, source in sources.items()
+            for role, path in (("graph", source.graph), ("weights", source.weights), ("tensors", source.tensors))
+        }
+        stored: dict[str, StoredResult] = {}
+        for name, model in answer.models(result).items():
+            files, data = answer.store(model, known, target.store, context)
+            stored[name] = StoredResult(files=files, data=data)
+        prior.keep(result.prior, context)
+        return stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Check:
+    """Compares one compiled model with its source."""
+
+    target: Target
+    wanted: Compilation
+    joint: str
+
+    def __call__(self, results: Results, context: BuildContext) -> StoredResult:
+        compiled = _apart(results[self.joint], self.wanted.model)
+        return self.compared(compiled, Imported(results[self.wanted.imported.id]), context)
+
+    def compared(self, result: StoredResult, imported: Imported, context: BuildContext) -> StoredResult:
+        """The same result with its evidence."""
+        target, wanted = self.target, self.wanted
         context.progress(None, "comparing with the source")
+        segment = wanted.absorbable.chosen(tuple(result.data["absorbed"])) or NOTHING
+        samples: tuple[Path, ...] = ()
+        if wanted.samples and not result.data["absorbed"]:
+            samples = lay_out(wanted.samples[:1], imported.inputs, context.aside(f"compared-{wanted.model}"))
         evidence, sample = check_parity(
-            imported, result, opener=Opener(self.store, self.registry), model=self.model, sample=self.sample,
-            settings=self.parity, runtime=self.toolchain, context=context, store=self.store,
+            imported, result, opener=Opener(target.store, target.registry), model=wanted.model, sample=wanted.sample,
+            settings=target.parity, runtime=target.toolchain, context=context, store=target.store, segment=segment,
+            real=samples,
         )  # fmt: skip
         tolerances = [tensor["tolerance"] for finding in evidence for tensor in finding["tensors"]]
         facts = {
@@ -175,87 +292,30 @@ class _Work:
         }
         return StoredResult(files=result.files, data=facts)
 
-    def _checked(self, result: object, imported: Imported) -> CompiledModel:
-        """A plugin's answer is held against its contract: what is wrong later would not name the plugin."""
-        where = f"runtime {self.toolchain.name!r}"
-        if not isinstance(result, CompileResult) or [model.name for model in result.models] != [self.model]:
-            raise PluginBrokenError(f"{where} did not return one compiled model named {self.model!r}")
-        compiled = result.models[0]
-        if not compiled.parts:
-            raise PluginBrokenError(f"{where} returned a model without parts")
-        made = {spec.name for part in compiled.parts for spec in part.outputs}
-        lacking = sorted({spec.name for spec in imported.outputs} - made)
-        if lacking:
-            raise PluginBrokenError(f"{where} returned parts that do not give the output {lacking[0]!r}")
-        for part in compiled.parts:
-            roles = [file.role for file in part.files]
-            if len(set(roles)) != len(roles) or not all(_ROLE.fullmatch(role) for role in roles):
-                raise PluginBrokenError(
-                    f"{where} returned a part whose roles are not names, each once: {', '.join(sorted(roles))}"
-                )
-        return compiled
 
-    def _store(
-        self, compiled: CompiledModel, source: ModelInput, imported: Imported, context: BuildContext
-    ) -> StoredResult:
-        known = {
-            source.graph: imported.result.files["graph"],
-            source.weights: imported.result.files["weights"],
-            source.tensors: imported.result.files["tensors"],
-        }
-        files: dict[str, StoredFile] = {}
-        parts: list[dict[str, Any]] = []
-        for number, part in enumerate(compiled.parts):
-            names = {}
-            for file in part.files:
-                mine = known.get(file.path)
-                name = f"{number}/{file.role}{'' if mine else _suffix(file.path)}"
-                files[name] = (
-                    StoredFile(digest=mine.digest, size_bytes=mine.size_bytes, media_type=file.media_type)
-                    if mine else self.store.adopt(self._within(file.path, context), file.media_type)
-                )  # fmt: skip
-                names[file.role] = name
-            parts.append({
-                "runtime": part.runtime, "files": names, "entry": part.entry, "options": dict(part.options),
-                "inputs": _entries(part.inputs), "outputs": _entries(part.outputs),
-            })  # fmt: skip
-        data = {
-            "parts": parts,
-            "precision": self._precision(compiled, imported),
-            "needs": dict(compiled.needs),
-            "token": compiled.token,
-            "absorbed": list(compiled.absorbed),
-            "shapes": dict(compiled.shapes),
-            "inputs": imported.result.data["inputs"],
-            "outputs": imported.result.data["outputs"],
-        }
-        return StoredResult(files=files, data=data)
-
-    def _precision(self, compiled: CompiledModel, imported: Imported) -> str:
-        """A compiler that changes no precision passes on that of the model that it was given."""
-        kept = compiled.precision == self.settings.precision == "float32"
-        return str(imported.result.data.get("precision", "float32")) if kept else compiled.precision
-
-    def _within(self, path: Path, context: BuildContext) -> Path:
-        if not path.resolve().is_relative_to(context.work.resolve()):
-            raise PluginBrokenError(
-                f"runtime {self.toolchain.name!r} returned a file outside of its work folder: {path}"
-            )
-        return path
+def _joined(compiled: Mapping[str, StoredResult]) -> StoredResult:
+    return StoredResult(
+        files={f"{model}/{name}": file for model, one in compiled.items() for name, file in one.files.items()},
+        data={model: one.data for model, one in compiled.items()},
+    )
 
 
-def _suffix(path: Path) -> str:
-    """Kept in the bundle: some libraries choose their reader by it."""
-    return path.suffix if _SUFFIX.fullmatch(path.suffix) else ""
+def _apart(joined: StoredResult, model: str) -> StoredResult:
+    begin = f"{model}/"
+    files = {name.removeprefix(begin): file for name, file in joined.files.items() if name.startswith(begin)}
+    return StoredResult(files=files, data=joined.data[model])
 
 
-def model_input(name: str, imported: Imported, store: Store, folder: Path) -> ModelInput:
+def model_input(
+    name: str, imported: Imported, store: Store, folder: Path, absorbable: Absorbable = NOTHING
+) -> ModelInput:
     """A model of the store as plugins get it; the complete file is written into `folder`."""
     files = imported.result.files
     graph, weights, tensors = (store.path(files[role].digest) for role in ("graph", "weights", "tensors"))
+    before, after = absorbable.offered()
     return ModelInput(
         name=name, path=_whole_model(store, files, folder), graph=graph, weights=weights, tensors=tensors,
-        inputs=imported.inputs, outputs=imported.outputs,
+        inputs=imported.inputs, outputs=imported.outputs, operators_before=before, operators_after=after,
     )  # fmt: skip
 
 
@@ -273,7 +333,3 @@ def _whole_model(store: Store, files: Mapping[str, StoredFile], folder: Path) ->
         shutil.copyfile(store.path(weights.digest), folder / "model.weights")
         path.write_bytes(join_external(graph, table, "model.weights"))
     return path
-
-
-def _entries(specs: tuple[TensorSpec, ...]) -> list[Any]:
-    return [TensorEntry.of(spec).model_dump(mode="json", exclude_none=True) for spec in specs]

@@ -32,7 +32,7 @@ SampleFile = tuple["SourceFile", "FileStamp"]
 
 
 def recorded(result: StoredResult) -> bool:
-    """Whether there is a recording: a model that draws random numbers has none."""
+    """Whether there is a recording: a model that draws random numbers has none, nor one that absorbed steps."""
     return bool(result.files)
 
 
@@ -70,6 +70,8 @@ def _record(
 
     if not all(finding["passed"] for finding in compiled.data["evidence"] if finding["check"] == "determinism"):
         return StoredResult()
+    if compiled.data["absorbed"]:
+        return StoredResult()  # it takes what the absorbed steps take: a run of its pipeline is recorded instead
     context.progress(None, "recording a run")
     specs = given_shapes(tuple(entry.spec() for entry in entries_of(compiled.data["inputs"])), compiled.data["sample"])
     inputs = make_samples(specs, seed=seed)
@@ -169,7 +171,8 @@ def _run(
         def trace(step: str, _: str, __: Any) -> None:
             context.progress(None, f"running the pipeline: {step}")
 
-        outputs = checked.run(inputs, models=models, trace=trace)
+        absorbed = frozenset(step for result in compiled.values() for step in result.data["absorbed"])
+        outputs = checked.run(inputs, models=models, trace=trace, absorbed=absorbed)
     return canonical_json(json_value(outputs))
 
 

@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sdkpack.build.context import BuildContext
 from sdkpack.build.digests import digest_bytes
 from sdkpack.build.fingerprint import needed_distributions
 from sdkpack.build.npz import write_npz
+from sdkpack.build.steps.absorbing import NOTHING, Absorbable
 from sdkpack.build.steps.importing import Imported
 from sdkpack.build.steps.reference import NotComparableError, reference_name, run_reference
 from sdkpack.build.steps.samples import Arrays, fit_samples, given_shapes
@@ -19,6 +21,7 @@ from sdkpack.build.steps.variants import Opener, entries_of
 from sdkpack.build.store import Store, StoredResult
 from sdkpack.compare import Difference, compare, tolerance_for
 from sdkpack.errors import ParityError
+from sdkpack.session.npz import read_npz
 from sdkpack.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -68,8 +71,14 @@ def check_parity(
     runtime: Toolchain,
     context: BuildContext,
     store: Store,
+    segment: Absorbable = NOTHING,
+    real: Sequence[Path] = (),
 ) -> tuple[list[dict[str, Any]], dict[str, list[int]]]:
-    """Runs the variant twice and the reference once on one made input, and compares.
+    """Runs the variant twice and the reference once on one input, and compares.
+
+    Args:
+        segment: the steps that the variant absorbed; the reference runs them too.
+        real: npz files with inputs; without them, inputs are made.
 
     Returns:
         What was found, as JSON of `Evidence` without its step; and the shapes of the inputs.
@@ -78,14 +87,19 @@ def check_parity(
         ParityError: an output is further off than the precision's tolerance.
         StepError: the variant runs with no input that can be made for it.
     """
-    specs = given_shapes(variant_inputs(result, imported.inputs), sample)
+    # Shapes that the author states are the model's; a segment takes other tensors.
+    specs = given_shapes(variant_inputs(result, imported.inputs), {} if result.data["absorbed"] else sample)
     with closing(opener.open(result, model=model)) as loaded:
-        inputs, first = fit_samples(specs, loaded, seed=settings.seed, what=f"model {model!r}")
+        if real:
+            inputs: Arrays = read_npz(real[0].read_bytes(), where=real[0].name)
+            first: Arrays = loaded(inputs)
+        else:
+            inputs, first = fit_samples(specs, loaded, seed=settings.seed, what=f"model {model!r}")
         second = loaded(inputs)
     report = _Report(
         reference=reference_name(),
         samples=[digest_bytes(write_npz(inputs))],
-        where={"kind": "host", "runtime": runtime.name},
+        where=opener.where(result, runtime.name),
         tools=needed_distributions([runtime.row]) | {"onnx": reference_name().split()[1]},
         tolerance=tolerance_for(result.data["precision"]),
         precision=result.data["precision"],
@@ -97,16 +111,20 @@ def check_parity(
         return findings, shapes
     try:
         reference = run_reference(
-            imported.result.files, inputs, store=store, operators=imported.operators, limit_s=settings.limit_s,
-            progress=context.progress,
+            imported.result.files, segment.inputs_of_model(inputs), store=store, operators=imported.operators,
+            limit_s=settings.limit_s, progress=context.progress,
         )  # fmt: skip
+        reference = segment.outputs_of_segment(reference)
     except NotComparableError as error:
         findings[0]["note"] = f"not compared with the source model: {error}"
         context.warn(findings[0]["note"])
-    else:
-        findings.append(report.parity(first, reference, model=model, runtime=runtime.name, shapes=shapes))
-        if _SAYS_LITTLE in findings[1]["note"]:
-            context.warn(f"{findings[1]['note']}: a recorded run on a real sample says more (pipelines.NAME.samples)")
+        return findings, shapes
+    parity = report.parity(first, reference, model=model, runtime=runtime.name, shapes=shapes, made=not real)
+    if result.data["absorbed"]:
+        parity["note"] += f"; over the steps {', '.join(result.data['absorbed'])} and the model"
+    if _SAYS_LITTLE in parity["note"]:
+        context.warn(f"{parity['note']}: a recorded run on a real sample says more (pipelines.NAME.samples)")
+    findings.append(parity)
     return findings, shapes
 
 
@@ -176,7 +194,14 @@ class _Report:
         return self._evidence("determinism", verdicts) | {"reference": self.where["runtime"]}
 
     def parity(
-        self, outputs: Arrays, reference: Arrays, *, model: str, runtime: str, shapes: Mapping[str, list[int]]
+        self,
+        outputs: Arrays,
+        reference: Arrays,
+        *,
+        model: str,
+        runtime: str,
+        shapes: Mapping[str, list[int]],
+        made: bool = True,
     ) -> dict[str, Any]:
         verdicts = []
         for name, expected in reference.items():
@@ -191,7 +216,7 @@ class _Report:
                     hint="try another precision or other settings of the target; compare versions of the runtime",
                 )
             verdicts.append(verdict)
-        note = f"one run on made inputs of {_shown(shapes)}; all outputs compared"
+        note = f"one run on {'made inputs' if made else 'a sample'} of {_shown(shapes)}; all outputs compared"
         faint = [verdict.name for verdict in verdicts if verdict.faint]
         if faint:
             note += f"; {_SAYS_LITTLE}: {', '.join(faint)}"

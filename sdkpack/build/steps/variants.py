@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sdkpack.build.digests import canonical_json
 from sdkpack.build.store import Store, StoredFile, StoredResult
 from sdkpack.documents.evidence import Evidence
-from sdkpack.documents.manifest import Needs, TensorEntry, Variant, VariantPart
+from sdkpack.documents.manifest import CoverageEntry, Needs, TensorEntry, Variant, VariantPart
 from sdkpack.host.registry import Registry
 from sdkpack.plugin.runtime import Blob
 from sdkpack.types import TensorSpec
@@ -78,6 +78,7 @@ def variant_of(
         needs=needs,
         absorbed=tuple(data["absorbed"]),
         shapes=data["shapes"],
+        coverage=CoverageEntry.model_validate_json(canonical_json(data["coverage"])) if data["coverage"] else None,
         evidence=evidence,
     )
 
@@ -111,6 +112,23 @@ class Opener:
         )
         # One thread: sums in one order, so that a recorded run is the same each time.
         return open_variant(signature, variant, blob, self.registry, name=model, resources=Resources(threads=1))
+
+    def where(self, result: StoredResult, runtime: str) -> dict[str, str]:
+        """On what a variant runs here, as JSON of `Where`: the device that its first part names, or the first one.
+
+        Raises:
+            PluginError: its runtime cannot run here.
+        """
+        from sdkpack.session.choice import load_runner
+
+        part = result.data["parts"][0]
+        devices = load_runner(self.registry.runtime(part["runtime"])).devices()
+        chosen = [device for device in devices if device.name == part["options"].get("device")] or list(devices)
+        facts = {"kind": "host", "runtime": runtime}
+        if chosen and chosen[0].kind != "host":
+            known = {name: chosen[0].facts[name] for name in ("driver", "firmware") if name in chosen[0].facts}
+            facts |= {"kind": chosen[0].kind, "device": chosen[0].name, **known}
+        return facts
 
 
 def entries_of(entries: Iterable[Any]) -> tuple[TensorEntry, ...]:

@@ -54,7 +54,6 @@ def test_only_refuses_other_targets() -> None:
         (variant("t", part("fake.gone")), "cannot be loaded"),
         (variant("t", token="foreign"), "was compiled for another chip"),
         (variant("t", runtime={"verdict": "no"}), "says no, without a reason"),
-        (variant("t", absorbed=("resize",)), "computes pipeline steps itself (resize)"),
         (variant("t", part("fake", gives="z"), part("fake.none", takes="z")), "'fake.none'"),
     ],
 )  # fmt: skip
@@ -66,6 +65,14 @@ def test_each_refused_variant_has_its_reason(wrong: Any, reason: str) -> None:
         choose(wrong)
     assert caught.value.problems[0].path == "models.net.t" and reason in caught.value.problems[0].message
     assert caught.value.hint
+
+
+def test_a_variant_that_absorbed_steps_is_for_its_pipeline_alone() -> None:
+    variants = variant("npu", absorbed=("resize",)), variant("cpu")
+    assert choose(*variants).variant.target == "npu"
+    alone = choose(*variants, alone=True)
+    assert alone.variant.target == "cpu"
+    assert "computes steps of a pipeline itself (resize)" in alone.refused[0].reason
 
 
 def test_needs_are_for_the_first_part_alone() -> None:

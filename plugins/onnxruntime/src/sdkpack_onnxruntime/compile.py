@@ -143,8 +143,12 @@ def _files(model: ModelInput) -> dict[str, str]:
 def _survey(graph: Path) -> tuple[int, int, list[str]]:
     """Number of nodes of the main graph, the opset, and operators of domains that onnxruntime does not have."""
     import onnx
+    from google.protobuf.message import DecodeError
 
-    model = onnx.load_model(graph, load_external_data=False)
+    try:
+        model = onnx.load_model(graph, load_external_data=False)
+    except DecodeError as error:
+        raise ModelError(f"the graph is damaged: {error}", hint="clean the store and pack again") from error
     own = {(function.domain, function.name) for function in model.functions}
     foreign = {
         f"{node.domain}.{node.op_type}"

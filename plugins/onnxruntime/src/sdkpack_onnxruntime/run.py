@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sdkpack.errors import InputError, RunError
 from sdkpack.plugin import DeviceInfo, Fit
+from sdkpack_onnxruntime.elements import array_of, element_name, is_foreign, value_of
 from sdkpack_onnxruntime.library import available_devices, load_library, provider_of
 from sdkpack_onnxruntime.needs import TOKEN, meets
 from sdkpack_onnxruntime.options import Options
@@ -88,6 +89,8 @@ class OnnxRuntimeSession:
         self._weights = "shared" if kept else "packed"
         self._specs = {spec.name: spec for spec in inputs}
         self._names = [output.name for output in session.get_outputs()]
+        self._types = [output.type for output in session.get_outputs()]
+        self._foreign = any(map(is_foreign, [*self._types, *(value.type for value in session.get_inputs())]))
 
     def run(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Computes all outputs, NumPy arrays by name.
@@ -105,10 +108,17 @@ class OnnxRuntimeSession:
         for name, spec in self._specs.items():
             _check_input(inputs[name], spec)
         try:
-            values = state[0].run(self._names, dict(inputs))
+            values = self._foreign_run(state[0], inputs) if self._foreign else state[0].run(self._names, dict(inputs))
         except Exception as error:  # the library's own exceptions share no base but this
             raise RunError(f"onnxruntime failed: {_first_line(error)}") from None
         return dict(zip(self._names, values, strict=True))
+
+    def _foreign_run(self, session: Any, inputs: Mapping[str, Any]) -> list[Any]:
+        """A run with element types that NumPy lacks."""
+        library = load_library()
+        fed = {name: value_of(library, array) for name, array in inputs.items()}
+        values = session.run_with_ort_values(self._names, fed)
+        return [array_of(value, text) for value, text in zip(values, self._types, strict=True)]
 
     @property
     def weights(self) -> str:
@@ -219,7 +229,7 @@ def _check_input(value: Any, spec: TensorSpec) -> None:
     dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
     if dtype is None or shape is None:
         raise InputError(f"input {spec.name!r} is a {type(value).__name__}, expected a NumPy array for {spec}")
-    if str(dtype) != spec.dtype and not (spec.dtype == "string" and dtype.kind in "OUS"):
+    if element_name(value) != spec.dtype and not (spec.dtype == "string" and dtype.kind in "OUS"):
         raise InputError(
             f"input {spec.name!r} has a wrong element type, got {dtype}, expected {spec.dtype}",
             hint=f"convert it: array.astype({spec.dtype!r})",

@@ -1,0 +1,1 @@
+"""Acme's own toolchain and driver. Knows nothing of sdkpack."""

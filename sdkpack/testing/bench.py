@@ -1,0 +1,125 @@
+"""A runtime on the bench: a model as its compiler gets it, and what it compiled opened as a session opens it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from sdkpack.build.process import INHERITED, run_tool
+from sdkpack.documents.manifest import Needs, TensorEntry, Variant, VariantPart
+from sdkpack.errors import InterruptedRunError
+from sdkpack.host.registry import Registry
+from sdkpack.model.external import ExternalFolder
+from sdkpack.model.facts import ModelFacts, describe
+from sdkpack.model.load import parse_model
+from sdkpack.model.split import split_model
+from sdkpack.model.table import write_table
+from sdkpack.plugin.runtime import Blob, CompiledModel, ModelInput
+from sdkpack.session.blobs import FileBlob
+from sdkpack.session.models import LoadedModel, Resources, open_variant
+
+__all__ = ["PlainContext", "model_input", "open_compiled"]
+
+_log: Final = logging.getLogger("sdkpack.testing")
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class PlainContext:
+    """A step's surroundings without a build. `cancelled` is asked at each call."""
+
+    work: Path
+    cancelled: Callable[[], bool] = field(default=_never)
+    log: logging.Logger = _log
+    seed: int = 0
+
+    def progress(self, fraction: float | None, text: str = "") -> None:
+        if fraction is not None and not 0 <= fraction <= 1:
+            raise ValueError(f"progress: got {fraction}, expected 0 to 1 or None")
+        self._check()
+
+    def run(
+        self, argv: Sequence[str], *, timeout_s: float | None = None, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[Any]:
+
+        self._check()
+        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        home = {"HOME": str(self.work), "TMPDIR": str(self.work)}
+        log = self.work.parent / "log"
+        with log.open("ab") as output:
+            return run_tool(
+                argv, folder=self.work, output=output, environment={**inherited, **home, **(env or {})},
+                timeout_s=timeout_s, cancelled=self.cancelled, where="bench", log=log,
+            )  # fmt: skip
+
+    def _check(self) -> None:
+        if self.cancelled():
+            raise InterruptedRunError("stopped by request")
+
+
+def model_input(model: Any, folder: Path, *, name: str = "case") -> tuple[ModelInput, ModelFacts]:
+    """A `ModelProto` as a compiler gets it, its files in `folder`.
+
+    Raises:
+        ModelError: sdkpack cannot take the model.
+    """
+    path = folder / "model.onnx"
+    content = model.SerializeToString()
+    path.write_bytes(content)
+    loaded = parse_model(content, name=name)
+    facts = describe(loaded)
+    with ExternalFolder(None) as external:
+        split = split_model(loaded, external)
+        (folder / "graph").write_bytes(split.graph)
+        (folder / "weights").write_bytes(split.weights.read_all())
+    (folder / "tensors").write_bytes(write_table(split.tensors))
+    source = ModelInput(
+        name=name, path=path, graph=folder / "graph", weights=folder / "weights", tensors=folder / "tensors",
+        inputs=facts.inputs, outputs=facts.outputs,
+    )  # fmt: skip
+    return source, facts
+
+
+def open_compiled(
+    compiled: CompiledModel, facts: ModelFacts, registry: Registry, *, files: Mapping[Path, Path] | None = None
+) -> LoadedModel:
+    """What a compiler returned, ready to run; close it after use.
+
+    Args:
+        compiled: one model.
+        facts: of the source.
+        registry: where the runtimes of the parts come from.
+        files: other files in the place of some.
+
+    Raises:
+        RunError: a runner refused a part.
+    """
+    paths = {f"{n}/{file.role}": file for n, part in enumerate(compiled.parts) for file in part.files}
+    parts = tuple(
+        VariantPart(
+            runtime=part.runtime,
+            files={file.role: f"{number}/{file.role}" for file in part.files},
+            entry=part.entry or None,
+            inputs=tuple(TensorEntry.of(spec) for spec in part.inputs),
+            outputs=tuple(TensorEntry.of(spec) for spec in part.outputs),
+            options=dict(part.options),
+        )
+        for number, part in enumerate(compiled.parts)
+    )
+    variant = Variant(
+        target="bench", parts=parts, needs=Needs(runtime=dict(compiled.needs)), absorbed=compiled.absorbed
+    )
+
+    def blob(name: str) -> Blob:
+        path = paths[name].path
+        return FileBlob((files or {}).get(path, path), media_type=paths[name].media_type)
+
+    return open_variant(facts, variant, blob, registry, name=compiled.name, resources=Resources(threads=1))

@@ -1,0 +1,65 @@
+"""Small models for the conformance tests: seeded, of operators that every accelerator has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["dense", "small_models", "strange"]
+
+
+def small_models() -> dict[str, Any]:
+    """`ModelProto`s by name: a dense network, and a convolutional one."""
+    return {"dense": dense(), "conv": _conv()}
+
+
+def dense(features: int = 16, classes: int = 4) -> Any:
+    """softmax-free classifier: x [N, features] -> Gemm, Relu, Gemm -> y [N, classes]."""
+    from onnx import helper
+
+    weights = {"w1": (features, 32), "b1": (32,), "w2": (32, classes), "b2": (classes,)}
+    nodes = [
+        helper.make_node("Gemm", ["x", "w1", "b1"], ["h1"], "first"),
+        helper.make_node("Relu", ["h1"], ["r1"], "relu"),
+        helper.make_node("Gemm", ["r1", "w2", "b2"], ["y"], "second"),
+    ]
+    return _model("dense", nodes, ("x", ["N", features]), ("y", ["N", classes]), weights)
+
+
+def _conv() -> Any:
+    """x [1, 3, 16, 16] -> Conv, Relu, MaxPool, Flatten, Gemm -> y [1, 5]."""
+    from onnx import helper
+
+    weights = {"w1": (8, 3, 3, 3), "b1": (8,), "w2": (8 * 8 * 8, 5), "b2": (5,)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w1", "b1"], ["c1"], "conv", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c1"], ["r1"], "relu"),
+        helper.make_node("MaxPool", ["r1"], ["p1"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Flatten", ["p1"], ["f1"], "flatten"),
+        helper.make_node("Gemm", ["f1", "w2", "b2"], ["y"], "gemm"),
+    ]
+    return _model("conv", nodes, ("x", [1, 3, 16, 16]), ("y", [1, 5]), weights)
+
+
+def strange() -> Any:
+    """A model of an operator that nobody has."""
+    model = dense()
+    model.graph.node[1].op_type = "Swirl"
+    model.graph.node[1].domain = "conformance.strange"
+    model.opset_import.add(domain="conformance.strange", version=1)
+    return model
+
+
+def _model(name: str, nodes: Any, x: Any, y: Any, weights: dict[str, tuple[int, ...]]) -> Any:
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(20)
+    tensors = []
+    for key, shape in weights.items():
+        fan_in = int(np.prod(shape[1:])) if len(shape) == 4 else shape[0]
+        tensors.append(numpy_helper.from_array((rng.standard_normal(shape) / np.sqrt(fan_in)).astype(np.float32), key))
+    graph = helper.make_graph(
+        nodes, name, [helper.make_tensor_value_info(x[0], TensorProto.FLOAT, x[1])],
+        [helper.make_tensor_value_info(y[0], TensorProto.FLOAT, y[1])], tensors,
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
