@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sdkpack.build.process import INHERITED, run_tool
 from sdkpack.build.progress import Reporter
 from sdkpack.build.store import Store
 from sdkpack.bundle.files import output_error
-from sdkpack.errors import InternalError, InterruptedRunError, SdkpackError, StepError
+from sdkpack.errors import InternalError, InterruptedRunError, PluginError, SdkpackError, StepError
+from sdkpack.host.process import INHERITED, run_tool
 
 __all__ = ["BuildContext", "step_context"]
 
@@ -47,6 +47,8 @@ class BuildContext:
         self._cancel = cancel
         self._environment = environment
         self._seed = seed
+        self.isolation: dict[str, str] = {}
+        """What was enforced around the toolchains of this step."""
 
     @property
     def work(self) -> Path:
@@ -59,6 +61,17 @@ class BuildContext:
     @property
     def seed(self) -> int:
         return self._seed
+
+    @property
+    def log_file(self) -> Path:
+        return self._log_file
+
+    def is_cancelled(self) -> bool:
+        return self._cancel.is_set()
+
+    def isolated(self, facts: Mapping[str, str]) -> None:
+        self.isolation |= facts
+        self._log.info("around the toolchain: %s", dict(facts))
 
     def aside(self, name: str) -> Path:
         """A new folder beside the work folder, for what the core itself needs during the step."""
@@ -171,7 +184,7 @@ def _name_log(error: SdkpackError, log_file: Path, store: Store, step: str) -> N
     kept = _keep(log_file, store, step)
     # What a tool wrote is named by where it was; that place is about to go.
     error.hint = error.hint.replace(str(log_file), str(kept))
-    if isinstance(error, StepError) and str(kept) not in error.hint:
+    if isinstance(error, StepError | PluginError) and str(kept) not in error.hint:
         error.hint = f"{error.hint}; see its log: {kept}" if error.hint else f"see its log: {kept}"
 
 

@@ -12,7 +12,7 @@ from sdkpack.build.fingerprint import needed_distributions
 from sdkpack.build.resolve import NoticeFile, Resolution
 from sdkpack.build.runner import StepRun
 from sdkpack.build.steps.golden import recorded
-from sdkpack.build.steps.importing import FORMAT, Imported
+from sdkpack.build.steps.importing import Imported
 from sdkpack.build.steps.variants import bundle_files, variant_of
 from sdkpack.build.store import Store, StoredFile, StoredResult
 from sdkpack.compare import tolerance_for
@@ -103,9 +103,9 @@ class _Maker:
             outputs=tuple(TensorEntry.of(spec) for spec in imported.outputs),
             source=ModelSource(
                 reference=files.source.reference,
-                digest=files.stamp.digest,
-                size_bytes=files.stamp.size_bytes,
-                format=FORMAT,
+                digest=files.authored.digest,
+                size_bytes=files.authored.size_bytes,
+                format=files.format,
             ),
             metadata={key: value for key, value in imported.metadata.items() if len(value) <= _METADATA_CHARS},
             variants=variants,

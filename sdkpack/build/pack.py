@@ -212,7 +212,7 @@ def _runner(
 
 def _carry_out(resolution: Resolution, registry: Registry, runner: StepRunner) -> Built:
     before = {run.id: run.result for run in resolution.imports.values()}
-    runs = {run.id: run for run in resolution.imports.values()}
+    runs = {run.id: run for run in (*resolution.conversions.values(), *resolution.imports.values())}
     runs |= runner.run(resolution.steps, before=before).done
     packable = make_manifest(resolution, runs, registry, runner.store)
     return Built(resolution=resolution, runs=runs, packable=packable)
@@ -283,10 +283,7 @@ def _report(built: Built, summary: BundleSummary, seconds: float) -> Report:
         identity=summary.identity,
         size_bytes=summary.size_bytes,
         seconds=round(seconds, 3),
-        steps=tuple(
-            StepReport(id=run.id, cached=run.cached, seconds=round(run.seconds, 3), note=_note(run))
-            for run in built.runs.values()
-        ),
+        steps=tuple(_step_report(run) for run in built.runs.values()),
         machine={
             "system": platform.system(),
             "machine": platform.machine(),
@@ -296,8 +293,16 @@ def _report(built: Built, summary: BundleSummary, seconds: float) -> Report:
     )
 
 
+def _step_report(run: StepRun) -> StepReport:
+    isolation = run.result.data.get("isolation", {})
+    return StepReport(
+        id=run.id, cached=run.cached, seconds=round(run.seconds, 3), note=_note(run), isolation=dict(isolation)
+    )
+
+
 def _note(run: StepRun) -> str | None:
     notes = [finding["note"] for finding in run.result.data.get("evidence", ()) if finding.get("note")]
+    notes += run.result.data.get("notes", ())
     return "; ".join(notes) or None
 
 

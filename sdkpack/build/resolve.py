@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sdkpack.build.assets import Assets
 from sdkpack.build.digests import FileStamp, stamp_file
@@ -18,10 +18,12 @@ from sdkpack.build.findings import Findings
 from sdkpack.build.fingerprint import Fingerprints, needed_distributions
 from sdkpack.build.load import LoadedRecipe
 from sdkpack.build.names import check_names
-from sdkpack.build.runner import Step, StepRun, StepRunner
+from sdkpack.build.runner import Runs, Step, StepRun, StepRunner
 from sdkpack.build.sources import SourceFile, Sources
 from sdkpack.build.steps.absorbing import absorbable_steps
 from sdkpack.build.steps.compiling import Compilation, Target, Toolchain, compile_step, find_toolchain, joint_steps
+from sdkpack.build.steps.compressing import NONE, compress_step
+from sdkpack.build.steps.converting import choose_converter, convert_step
 from sdkpack.build.steps.golden import golden_step, pipeline_golden_step
 from sdkpack.build.steps.importing import Imported, ModelFiles, import_step, stamp_model
 from sdkpack.build.steps.parity import ParitySettings
@@ -33,10 +35,14 @@ from sdkpack.documents.recipe import ModelSection, NoticeSection, PipelineSectio
 from sdkpack.errors import DocumentError, FileError, Problem
 from sdkpack.host.params import ParamSchema
 from sdkpack.host.registry import Registered, Registry
+from sdkpack.host.tools import ToolHost
 
 if TYPE_CHECKING:
     from sdkpack.pipeline.nodes import ModelSignature
     from sdkpack.pipeline.run import CheckedPipeline
+
+_RESOLVING: Final = ("convert", "import")
+"""Kinds of steps that run while a recipe is resolved, since what follows depends on what they find."""
 
 __all__ = ["NoticeFile", "Resolution", "resolve"]
 
@@ -57,6 +63,8 @@ class Resolution:
     plan: Plan
     loaded: LoadedRecipe
     models: Mapping[str, ModelFiles]
+    conversions: Mapping[str, StepRun]
+    """By model, of those that were not ONNX; already run."""
     imports: Mapping[str, StepRun]
     """By model; already run."""
     steps: tuple[Step, ...]
@@ -111,13 +119,19 @@ class _Resolver:
     sources: Sources
     parity: ParitySettings
     findings: Findings = field(init=False)
+    tools: ToolHost = field(init=False)
     fingerprints: Fingerprints = field(default_factory=Fingerprints)
     inputs: dict[str, PlanInput] = field(default_factory=dict)
     models: dict[str, ModelFiles] = field(default_factory=dict)
     steps: dict[str, Step] = field(default_factory=dict)
+    unread: set[str] = field(default_factory=set)
+    """Models whose source is missing or was not converted, which is told already."""
 
     def __post_init__(self) -> None:
         self.findings = Findings(self.loaded.name)
+        self.tools = ToolHost(
+            environ=self.runner.environment, tell=self.runner.reporter.warned, cancelled=self.runner.cancel.is_set
+        )
 
     @property
     def recipe(self) -> Recipe:
@@ -130,7 +144,8 @@ class _Resolver:
                 self.findings.add("", FileError(f"the package path '{path}' is no folder", hint="see --package-path"))
         toolchains = self._toolchains()
         targets = {name: self._targets_of(section) for name, section in self.recipe.models.items()}
-        self._stamp_models()
+        conversions = self._conversions()
+        self._stamp_models(conversions)
         imports = self._run_imports()
         self._check_samples(imports)
         metadata = {name: Imported(run.result).metadata for name, run in imports.items()}
@@ -144,8 +159,9 @@ class _Resolver:
         rows = self._rows(toolchains, pipelines)
         plan = self._plan(imports, pipelines, assets, rows)
         return Resolution(
-            plan=plan, loaded=self.loaded, models=self.models, imports=imports, targets=targets,
-            steps=tuple(step for step in self.steps.values() if step.plan.kind != "import"), toolchains=toolchains,
+            plan=plan, loaded=self.loaded, models=self.models, conversions=conversions, imports=imports,
+            targets=targets, steps=tuple(step for step in self.steps.values() if step.plan.kind not in _RESOLVING),
+            toolchains=toolchains,
             checked=checked, assets=assets, notices=notices, rows=rows,
         )  # fmt: skip
 
@@ -154,16 +170,54 @@ class _Resolver:
         found: dict[str, Toolchain] = {}
         for name, section in self.recipe.targets.items():
             with self.findings.at(f"targets.{name}.runtime"):
-                found[name] = find_toolchain(section.runtime, self.registry)
+                found[name] = find_toolchain(section.runtime, self.registry, self.tools)
         return found
 
     def _targets_of(self, section: ModelSection) -> tuple[str, ...]:
         return tuple(self.recipe.targets) if section.targets is None else section.targets
 
-    def _stamp_models(self) -> None:
+    def _conversions(self) -> dict[str, StepRun]:
+        """Converts what is not ONNX; by model."""
+        steps: dict[str, Step] = {}
         for name, section in self.recipe.models.items():
+            self.unread.add(name)
             with self.findings.at(f"models.{name}.source"):
-                files = stamp_model(self.sources.find(section.source), self.runner.store, self.fingerprints)
+                source = self.sources.find(section.source)
+                row = choose_converter(source.path, section.convert, self.registry, self.tools)
+                if row is None:
+                    self.unread.discard(name)
+                    continue
+                given = section.convert.files if section.convert else {}
+                found = {key: self.sources.find(reference) for key, reference in given.items()}
+                steps[name] = convert_step(
+                    name, row, source=source, stamp=self._stamped(source), section=section.convert, tools=self.tools,
+                    files={key: (file, self._stamped(file)) for key, file in found.items()}, store=self.runner.store,
+                    fingerprints=self.fingerprints,
+                )  # fmt: skip
+        self.steps |= {step.id: step for step in steps.values()}
+        runs = self.runner.run(tuple(steps.values()), keep_going=True) if steps else Runs()
+        for name, step in steps.items():
+            if step.id in runs.failed:
+                self.findings.add(f"models.{name}.source", runs.failed[step.id])
+        done = {name: runs.done[step.id] for name, step in steps.items() if step.id in runs.done}
+        self.unread -= set(done)
+        return done
+
+    def _stamp_models(self, conversions: Mapping[str, StepRun]) -> None:
+        for name, section in self.recipe.models.items():
+            if name in self.unread:
+                continue
+            with self.findings.at(f"models.{name}.source"):
+                source = self.sources.find(section.source)
+                if name in conversions:
+                    result = conversions[name].result
+                    made = SourceFile(
+                        reference=source.reference, path=self.runner.store.path(result.files["model"].digest)
+                    )
+                    files = stamp_model(made, self.runner.store, self.fingerprints)
+                    files = replace(files, origin=stamp_file(source.path), format=result.data["format"])
+                else:
+                    files = stamp_model(source, self.runner.store, self.fingerprints)
                 self.models[name] = files
                 self.inputs |= files.plan_inputs()
 
@@ -196,10 +250,12 @@ class _Resolver:
     ) -> None:
         wanted = {
             model: Compilation(
-                model=model, imported=self.steps[f"{model}/import"].plan, absorbable=absorbable_steps(model, checked),
-                samples=self._model_samples(model), sample=self.recipe.models[model].sample,
+                model=model, imported=prepared.plan, cacheable=prepared.cacheable,
+                absorbable=absorbable_steps(model, checked), samples=self._model_samples(model),
+                sample=self.recipe.models[model].sample,
             )
             for model in imports
+            if (prepared := self._compress_step(model)) is not None
         }  # fmt: skip
         for name, toolchain in toolchains.items():
             target = Target(
@@ -207,6 +263,8 @@ class _Resolver:
                 registry=self.registry, fingerprints=self.fingerprints, parity=self.parity,
             )  # fmt: skip
             mine = [one for model, one in wanted.items() if name in targets[model]]
+            if not mine:
+                continue
             with self.findings.at(f"targets.{name}"):
                 steps = joint_steps(mine, target) if target.joint else [compile_step(one, target) for one in mine]
                 self.steps |= {step.id: step for step in steps}
@@ -222,6 +280,25 @@ class _Resolver:
                     fingerprint=self.fingerprints.core("numpy"), cacheable=first.cacheable,
                 )  # fmt: skip
                 self.steps[golden.id] = golden
+
+    def _compress_step(self, model: str) -> Step | None:
+        """The step whose result is compiled: that of the import, or of the compression; None where that is wrong."""
+        imported = self.steps[f"{model}/import"]
+        section = self.recipe.models[model].compress
+        path = f"models.{model}.compress" if section else "defaults.compress"
+        section = section or self.recipe.defaults.compress
+        if section is None or section.scheme == NONE:
+            return imported
+        with self.findings.at(path):
+            sources = [self.sources.find(reference) for reference in section.samples]
+            step = compress_step(
+                model, section, samples=[(source, self._stamped(source)) for source in sources],
+                sample=self.recipe.models[model].sample, imported=imported, registry=self.registry, tools=self.tools,
+                store=self.runner.store, fingerprints=self.fingerprints, parity=self.parity,
+            )  # fmt: skip
+            self.steps[step.id] = step
+            return step
+        return None
 
     def _model_samples(self, model: str) -> tuple[tuple[SourceFile, FileStamp], ...]:
         found = []

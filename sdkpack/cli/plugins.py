@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sdkpack.cli.console import Console, table, verb_options
+from sdkpack.cli.environments import environments
 from sdkpack.cli.plugin_check import check
 from sdkpack.cli.plugin_new import new
 
 if TYPE_CHECKING:
     from sdkpack.host.registry import PluginState, Registered, Registry
+    from sdkpack.plugin.info import Half
 
 __all__ = ["command"]
+
+_KIND_FACTS = ("reads", "writes", "suffixes", "category", "accepts", "precisions")
+"""What some kinds of descriptors say beside parameters and ports."""
 
 
 @click.group("plugins")
@@ -25,6 +30,9 @@ def command() -> None:
 
 command.add_command(check)
 command.add_command(new)
+
+
+command.add_command(environments)
 
 
 @command.command("list")
@@ -50,7 +58,7 @@ def list_plugins(console: Console) -> None:
 @click.argument("name")
 @verb_options
 def show(console: Console, name: str) -> None:
-    """One operator, runtime, exporter or key provider: ports, parameters, where it comes from."""
+    """One thing that a plugin brings, of any kind: parameters, ports, where it comes from, where it runs."""
     from sdkpack.host.registry import Registry
 
     registry = Registry.scan()
@@ -62,17 +70,23 @@ def show(console: Console, name: str) -> None:
 
 
 def _row(state: PluginState) -> tuple[str, ...]:
+    from sdkpack.host.loading import halves_of
+
     counts: dict[str, int] = {}
     for row in state.rows:
         kind = type(row).__name__.removesuffix("Info").lower()
         counts[kind] = counts.get(kind, 0) + 1
     brings = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(counts.items())) or "-"
+    isolated = sum(half.isolation != "in-process" for row in state.rows for half in halves_of(row).values())
+    brings += f" ({isolated} apart)" if isolated else ""
     api = ".".join(map(str, state.api)) if state.api else "-"
     verdict = "used" if state.loaded else f"not used: {state.reason}"
     return state.name, f"{state.distribution} {state.version}".strip(), api, brings, verdict
 
 
 def _facts(state: PluginState) -> dict[str, Any]:
+    from sdkpack.host.loading import halves_of
+
     return {
         "name": state.name,
         "module": state.module,
@@ -81,16 +95,28 @@ def _facts(state: PluginState) -> dict[str, Any]:
         "api": list(state.api) if state.api else None,
         "used": state.loaded,
         "reason": state.reason,
-        "brings": [{"kind": type(row).__name__.removesuffix("Info").lower(), "name": row.name} for row in state.rows],
+        "brings": [
+            {
+                "kind": type(row).__name__.removesuffix("Info").lower(),
+                "name": row.name,
+                "isolation": {name: half.isolation for name, half in halves_of(row).items()},
+            }
+            for row in state.rows
+        ],
     }
 
 
 def _find(registry: Registry, name: str) -> Registered[Any]:
     bare, _, version = name.partition("/")
-    if any(row.info.name == bare for row in registry.runtimes()):
-        return registry.runtime(bare)
-    if any(row.info.name == bare for row in registry.exporters()):
-        return registry.exporter(bare)
+    for rows, pick in (
+        (registry.runtimes(), registry.runtime),
+        (registry.converters(), registry.converter),
+        (registry.optimizers(), registry.optimizer),
+        (registry.compressors(), registry.compressor),
+        (registry.exporters(), registry.exporter),
+    ):
+        if any(row.info.name == bare for row in rows):
+            return pick(bare)
     for provider in registry.key_providers():
         if provider.info.name == bare:
             return provider
@@ -99,6 +125,8 @@ def _find(registry: Registry, name: str) -> Registered[Any]:
 
 def _descriptor(found: Registered[Any], schema: dict[str, Any]) -> dict[str, Any]:
     info = found.info
+    from sdkpack.host.loading import halves_of
+
     facts: dict[str, Any] = {
         "kind": type(info).__name__.removesuffix("Info").lower(),
         "summary": info.summary,
@@ -106,6 +134,8 @@ def _descriptor(found: Registered[Any], schema: dict[str, Any]) -> dict[str, Any
         "distribution": f"{found.plugin.distribution} {found.plugin.version}".strip(),
         "params": schema,
     }
+    facts |= {name: getattr(info, name) for name in _KIND_FACTS if hasattr(info, name)}
+    facts["halves"] = {name: _half(half) for name, half in halves_of(info).items()}
     for ports in ("inputs", "outputs"):
         if hasattr(info, ports):
             facts[ports] = [dataclasses.asdict(port) for port in getattr(info, ports)]
@@ -113,9 +143,13 @@ def _descriptor(found: Registered[Any], schema: dict[str, Any]) -> dict[str, Any
 
 
 def _page(found: Registered[Any], schema: dict[str, Any]) -> str:
+    from sdkpack.host.loading import halves_of
+
     info = found.info
     version = f"/{info.version}" if hasattr(info, "version") else ""
     lines = [f"{info.name}{version}  {info.summary}", f"from {found.plugin.distribution} {found.plugin.version}"]
+    lines += [f"{name}: {_listed(getattr(info, name))}" for name in _KIND_FACTS if hasattr(info, name)]
+    lines += [f"{name}: {_half_text(half)}" for name, half in halves_of(info).items()]
     for ports in ("inputs", "outputs"):
         rows = [(port.name, port.type, "optional" if port.optional else "") for port in getattr(info, ports, ())]
         lines += ["", f"{ports}:", table(rows, indent="  ")] if rows else []
@@ -139,6 +173,27 @@ def _page(found: Registered[Any], schema: dict[str, Any]) -> str:
                 break_on_hyphens=False,
             )
     return "\n".join(lines)
+
+
+def _listed(value: object) -> str:
+    return value if isinstance(value, str) else ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _half(half: Half) -> dict[str, Any]:
+    facts: dict[str, Any] = {"isolation": half.isolation, "load": half.load, "command": list(half.command)}
+    if half.environment is not None:
+        facts["environment"] = {
+            "requirements": list(half.environment.requirements), "python": half.environment.python,
+            "size_bytes": half.environment.size_bytes,
+        }  # fmt: skip
+    return facts
+
+
+def _half_text(half: Half) -> str:
+    if half.environment is None:
+        return half.isolation + (f", the program {half.command[0]}" if half.command else "")
+    python = f", Python {half.environment.python}" if half.environment.python else ""
+    return f"an environment of its own ({', '.join(half.environment.requirements) or 'empty'}{python})"
 
 
 def _type_text(field: dict[str, Any]) -> str:

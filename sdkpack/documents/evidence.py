@@ -39,7 +39,7 @@ class Evidence(Part):
     """One finding of one step."""
 
     step: str
-    check: Literal["parity", "determinism", "accuracy", "coverage"]
+    check: Literal["parity", "loss", "determinism", "accuracy", "coverage"]
     passed: bool
     reference: str
     """What the reference outputs came from: `onnx.reference 1.23.2`."""

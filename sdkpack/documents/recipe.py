@@ -15,6 +15,9 @@ from sdkpack.errors import Problem
 
 __all__ = [
     "BundleSection",
+    "CompressSection",
+    "ConvertSection",
+    "DefaultsSection",
     "EncryptSection",
     "ModelSection",
     "NoticeSection",
@@ -38,11 +41,46 @@ class BundleSection(Part):
     metadata: dict[str, str] = Field(default_factory=dict)
 
 
+class ConvertSection(Part):
+    """How a model of another format becomes ONNX."""
+
+    converter: NamespacedName | None = None
+    """Absent: the one that knows the file best."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """Further files of the model, by the names that the converter gives them: `{ prototxt = "deploy.prototxt" }`."""
+    params: dict[str, Json] = Field(default_factory=dict, alias="with")
+    """The converter plugin's own settings."""
+
+
+class CompressSection(Part):
+    """How a model is made smaller at the cost of accuracy, and how much that may be."""
+
+    scheme: NamespacedName
+    """A compressor: `float16`; `none` where a default is not wanted."""
+    precision: str | None = None
+    """One of the compressor's; its first where absent."""
+    max_error: Annotated[float, Field(ge=0)] | None = None
+    """The greatest normalised error of any output that is accepted: max |a - b| / max |before|. Absent: the tolerance
+    of the precision."""
+    samples: tuple[str, ...] = ()
+    """npz files with the model's inputs by name, to measure on; numbers are made where absent."""
+    params: dict[str, Json] = Field(default_factory=dict, alias="with")
+    """The compressor plugin's own settings."""
+
+
+class DefaultsSection(Part):
+    """Settings of stages for every model that has none of its own."""
+
+    compress: CompressSection | None = None
+
+
 class ModelSection(Part):
     """One model and where it comes from."""
 
     source: str
-    """A file beside the recipe, or `package://PACKAGE/FILE`."""
+    """A file beside the recipe, or `package://PACKAGE/FILE`: ONNX, or what an installed converter reads."""
+    convert: ConvertSection | None = None
+    compress: CompressSection | None = None
     license: str | None = None
     targets: tuple[Name, ...] | None = None
     """Which of the recipe's targets; all where absent."""
@@ -156,6 +194,7 @@ class Recipe(Document):
 
     recipe: Literal[1]
     bundle: BundleSection
+    defaults: DefaultsSection = DefaultsSection()
     models: Annotated[dict[Name, ModelSection], Field(min_length=1)]
     targets: Annotated[dict[Name, TargetSection], Field(min_length=1)]
     pipelines: dict[Name, PipelineSection] = Field(default_factory=dict)

@@ -18,6 +18,8 @@ class StepReport(Part):
     cached: bool
     seconds: float
     note: str | None = None
+    isolation: dict[str, str] = Field(default_factory=dict)
+    """What was enforced around toolchains outside of the process: measure -> what, or why not."""
 
 
 class Report(Document):

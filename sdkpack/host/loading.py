@@ -21,21 +21,28 @@ from typing import Any, Final
 
 from sdkpack.plugin.info import (
     API_VERSION,
+    CompressorInfo,
+    ConverterInfo,
     ExporterInfo,
+    Half,
     KeyProviderInfo,
     OperatorInfo,
+    OptimizerInfo,
     PluginInfo,
     RuntimeInfo,
 )
 from sdkpack.types import ValueType
 
-__all__ = ["PluginState", "import_quietly", "installed", "kind_of", "label_of", "load_plugin"]
+__all__ = ["PluginState", "halves_of", "import_quietly", "installed", "kind_of", "label_of", "load_plugin"]
 
 _log = logging.getLogger("sdkpack.host")
 
 _HOOKS: Final[Mapping[str, type[PluginInfo]]] = {
     "sdkpack_operators": OperatorInfo,
     "sdkpack_runtimes": RuntimeInfo,
+    "sdkpack_converters": ConverterInfo,
+    "sdkpack_optimizers": OptimizerInfo,
+    "sdkpack_compressors": CompressorInfo,
     "sdkpack_exporters": ExporterInfo,
     "sdkpack_key_providers": KeyProviderInfo,
 }
@@ -198,6 +205,8 @@ def _checked(row: Any, kind: type[PluginInfo], hook: str) -> PluginInfo:
     params: object = row.params
     if params is not None and not (isinstance(params, type) and dataclasses.is_dataclass(params)):
         raise _RefusedError(f"{hook} returned {row.name!r} with params {row.params!r}, expected a dataclass or None")
+    for half in halves_of(row).values():
+        _check_half(row, half, hook)
     for load in _loads(row):
         if not (isinstance(load, str) and _LOAD.fullmatch(load)):
             raise _RefusedError(f"{hook} returned {row.name!r} with load {load!r}, expected 'package.module:Class'")
@@ -206,9 +215,35 @@ def _checked(row: Any, kind: type[PluginInfo], hook: str) -> PluginInfo:
     return row
 
 
-def _loads(row: PluginInfo) -> Sequence[object]:
+def halves_of(row: PluginInfo) -> Mapping[str, Half]:
+    """What does the work of a row, by what it is for: `compiler` and `runner`, else the kind's name."""
     if isinstance(row, RuntimeInfo):
-        return [half.load for half in (row.compiler, row.runner) if half is not None]
+        both = {"compiler": row.compiler, "runner": row.runner}
+        return {name: half for name, half in both.items() if half is not None}
+    if isinstance(row, ConverterInfo | OptimizerInfo | CompressorInfo):
+        return {kind_of(row): row.half}
+    return {}
+
+
+def _check_half(row: PluginInfo, half: object, hook: str) -> None:
+    where = f"{hook} returned {row.name!r} with"
+    if not isinstance(half, Half):
+        raise _RefusedError(f"{where} {_word(half)} for a Half")
+    if bool(half.load) == bool(half.command):
+        raise _RefusedError(f"{where} {'both load and command' if half.load else 'neither load nor command'}")
+    if half.command and half.isolation == "in-process":
+        raise _RefusedError(f"{where} a command in-process, expected isolation 'environment' or 'external'")
+    if half.load and half.isolation == "external":
+        raise _RefusedError(f"{where} load and isolation 'external', expected a command")
+    if (half.environment is not None) != (half.isolation == "environment"):
+        raise _RefusedError(f"{where} isolation {half.isolation!r}, and environment {_word(half.environment)}")
+    if half.environment is not None and not half.environment.smoke_test.strip():
+        raise _RefusedError(f"{where} an environment without a smoke test")
+
+
+def _loads(row: PluginInfo) -> Sequence[object]:
+    if halves := halves_of(row):
+        return [half.load for half in halves.values() if not half.command]
     return [row.load] if isinstance(row, OperatorInfo | ExporterInfo | KeyProviderInfo) else []
 
 

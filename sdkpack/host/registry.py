@@ -8,8 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from sdkpack.errors import PluginBrokenError, PluginMissingError, UsageError
-from sdkpack.host.loading import PluginState, import_quietly, installed, kind_of, label_of, load_plugin
-from sdkpack.plugin.info import ExporterInfo, KeyProviderInfo, OperatorInfo, PluginInfo, RuntimeInfo
+from sdkpack.host.loading import PluginState, halves_of, import_quietly, installed, kind_of, label_of, load_plugin
+from sdkpack.plugin.info import (
+    CompressorInfo,
+    ConverterInfo,
+    ExporterInfo,
+    KeyProviderInfo,
+    OperatorInfo,
+    OptimizerInfo,
+    PluginInfo,
+    RuntimeInfo,
+)
 
 __all__ = ["PluginState", "Registered", "Registry", "load_class", "require_capability"]
 
@@ -62,6 +71,19 @@ class Registry:
     def runtimes(self) -> tuple[Registered[RuntimeInfo], ...]:
         return self._rows(RuntimeInfo)
 
+    def converters(self) -> tuple[Registered[ConverterInfo], ...]:
+        return self._rows(ConverterInfo)
+
+    def optimizers(self) -> tuple[Registered[OptimizerInfo], ...]:
+        return self._rows(OptimizerInfo)
+
+    def compressors(self) -> tuple[Registered[CompressorInfo], ...]:
+        return self._rows(CompressorInfo)
+
+    def tools(self) -> tuple[Registered[PluginInfo], ...]:
+        """Every descriptor whose work may be done outside of this process."""
+        return tuple(row for row in self._rows(PluginInfo) if halves_of(row.info))
+
     def exporters(self) -> tuple[Registered[ExporterInfo], ...]:
         return self._rows(ExporterInfo)
 
@@ -89,6 +111,18 @@ class Registry:
 
     def runtime(self, name: str) -> Registered[RuntimeInfo]:
         return self._one([r for r in self.runtimes() if r.info.name == name], "runtime", name, self.runtimes())
+
+    def converter(self, name: str) -> Registered[ConverterInfo]:
+        rows = self.converters()
+        return self._one([row for row in rows if row.info.name == name], "converter", name, rows)
+
+    def optimizer(self, name: str) -> Registered[OptimizerInfo]:
+        rows = self.optimizers()
+        return self._one([row for row in rows if row.info.name == name], "optimizer", name, rows)
+
+    def compressor(self, name: str) -> Registered[CompressorInfo]:
+        rows = self.compressors()
+        return self._one([row for row in rows if row.info.name == name], "compressor", name, rows)
 
     def exporter(self, name: str) -> Registered[ExporterInfo]:
         return self._one([r for r in self.exporters() if r.info.name == name], "exporter", name, self.exporters())

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from sdkpack.plugin.compressor import Compressor, CompressRequest, CompressResult
 from sdkpack.plugin.context import StepContext
+from sdkpack.plugin.converter import Converter, ConvertRequest, ConvertResult, SniffRequest, SniffResult
 from sdkpack.plugin.exporter import BundleView, Exporter, ExportRequest, ExportResult
-from sdkpack.plugin.hookspecs import ENTRY_POINT_GROUP, hookimpl
 from sdkpack.plugin.info import (
     API_VERSION,
     AssetMarker,
+    CompressorInfo,
+    ConverterInfo,
+    EnvironmentSpec,
     ExporterInfo,
     Half,
     KeyProviderInfo,
+    Magic,
     OperatorInfo,
+    OptimizerInfo,
     PluginInfo,
     Port,
     RuntimeInfo,
 )
 from sdkpack.plugin.keys import KeyProvider
 from sdkpack.plugin.operator import FileBytes, FileText, Lines, Operator
+from sdkpack.plugin.optimizer import Optimizer, OptimizeRequest, OptimizeResult
 from sdkpack.plugin.runtime import (
     Blob,
     Cache,
@@ -38,6 +47,9 @@ from sdkpack.plugin.runtime import (
     RunnerSession,
 )
 
+if TYPE_CHECKING:
+    from sdkpack.plugin.hookspecs import ENTRY_POINT_GROUP, hookimpl
+
 __all__ = [
     "API_VERSION",
     "ENTRY_POINT_GROUP",
@@ -50,8 +62,17 @@ __all__ = [
     "CompiledModel",
     "CompiledPart",
     "Compiler",
+    "CompressRequest",
+    "CompressResult",
+    "Compressor",
+    "CompressorInfo",
+    "ConvertRequest",
+    "ConvertResult",
+    "Converter",
+    "ConverterInfo",
     "Coverage",
     "DeviceInfo",
+    "EnvironmentSpec",
     "ExportRequest",
     "ExportResult",
     "Exporter",
@@ -63,10 +84,15 @@ __all__ = [
     "KeyProvider",
     "KeyProviderInfo",
     "Lines",
+    "Magic",
     "ModelInput",
     "OpenRequest",
     "Operator",
     "OperatorInfo",
+    "OptimizeRequest",
+    "OptimizeResult",
+    "Optimizer",
+    "OptimizerInfo",
     "PartFile",
     "PipelineStep",
     "PluginInfo",
@@ -75,6 +101,17 @@ __all__ = [
     "Runner",
     "RunnerSession",
     "RuntimeInfo",
+    "SniffRequest",
+    "SniffResult",
     "StepContext",
     "hookimpl",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Hooks need pluggy; a toolchain's own environment, where only requests and results are wanted, does not have it.
+    if name in ("ENTRY_POINT_GROUP", "hookimpl"):
+        from sdkpack.plugin import hookspecs
+
+        return getattr(hookspecs, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,15 +11,26 @@ from typing import Final
 
 import pluggy
 
-from sdkpack.plugin.info import ExporterInfo, KeyProviderInfo, OperatorInfo, RuntimeInfo
+from sdkpack.plugin.info import (
+    CompressorInfo,
+    ConverterInfo,
+    ExporterInfo,
+    KeyProviderInfo,
+    OperatorInfo,
+    OptimizerInfo,
+    RuntimeInfo,
+)
 
 __all__ = [
     "ENTRY_POINT_GROUP",
     "PROJECT",
     "hookimpl",
+    "sdkpack_compressors",
+    "sdkpack_converters",
     "sdkpack_exporters",
     "sdkpack_key_providers",
     "sdkpack_operators",
+    "sdkpack_optimizers",
     "sdkpack_runtimes",
 ]
 
@@ -38,6 +49,21 @@ def sdkpack_operators() -> Sequence[OperatorInfo]:  # type: ignore[empty-body]
 @_hookspec
 def sdkpack_runtimes() -> Sequence[RuntimeInfo]:  # type: ignore[empty-body]
     """Inference libraries: what compiles for them and what runs them."""
+
+
+@_hookspec
+def sdkpack_converters() -> Sequence[ConverterInfo]:  # type: ignore[empty-body]
+    """Readers of other model formats."""
+
+
+@_hookspec
+def sdkpack_optimizers() -> Sequence[OptimizerInfo]:  # type: ignore[empty-body]
+    """Changes that keep what a model means."""
+
+
+@_hookspec
+def sdkpack_compressors() -> Sequence[CompressorInfo]:  # type: ignore[empty-body]
+    """Ways of spending accuracy for size and speed, within a budget."""
 
 
 @_hookspec

@@ -12,11 +12,16 @@ from typing import Any, Final, Literal
 __all__ = [
     "API_VERSION",
     "AssetMarker",
+    "CompressorInfo",
+    "ConverterInfo",
+    "EnvironmentSpec",
     "ExporterInfo",
     "Half",
     "Isolation",
     "KeyProviderInfo",
+    "Magic",
     "OperatorInfo",
+    "OptimizerInfo",
     "PluginInfo",
     "Port",
     "RuntimeInfo",
@@ -91,12 +96,86 @@ class OperatorInfo(PluginInfo):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Half:
-    """One half of a runtime."""
+class EnvironmentSpec:
+    """A Python environment of a toolchain's own, which sdkpack builds at the first use and shares between plugins that
+    ask for the same."""
 
-    load: str
-    """`package.module:Class`, called without arguments."""
+    requirements: tuple[str, ...]
+    """PEP 508 requirements, pinned: `("protobuf==4.25.8",)`. sdkpack itself is not needed there."""
+    smoke_test: str
+    """Python code that proves the environment: it imports what the toolchain imports. A resolver is no proof, so an
+    environment whose smoke test fails is never used."""
+    python: str = ""
+    """Versions of Python that it works with: `>=3.8,<3.11`; empty: the one that sdkpack runs on. The newest one that
+    is there is taken."""
+    size_bytes: int = 0
+    """About what it takes on the disk: told before it is built, and looked for on the disk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Half:
+    """What does the work and where: one half of a runtime, or the only one of another plugin of the build machine."""
+
+    load: str = ""
+    """`package.module:Class`, called without arguments. Outside of this process only the module's top-level package,
+    `sdkpack.plugin` (from Python 3.10 on), `sdkpack_job` and pluggy can be imported beside what the environment
+    holds."""
     isolation: Isolation = "in-process"
+    environment: EnvironmentSpec | None = None
+    """For `environment`."""
+    command: tuple[str, ...] = ()
+    """Instead of `load`: a program and its arguments that reads the job folder named by one more argument. With
+    `environment` it is looked for there, with `external` on the user's PATH."""
+    memory_limit_bytes: int = 0
+    """Address space outside of this process; 0: the host's choice."""
+    disk_limit_bytes: int = 0
+    """What a job may write, all files together; 0: the host's choice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Magic:
+    """Bytes that files of a format begin with."""
+
+    content: bytes
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConverterInfo(PluginInfo):
+    """Brings models of other formats to ONNX, or ONNX to another format.
+
+    Capability words: `sniff` (looks into a file where magic bytes do not decide), `network` (asks for a network, which
+    the user may grant).
+    """
+
+    half: Half
+    reads: tuple[str, ...]
+    """Media types."""
+    writes: tuple[str, ...] = ("application/vnd.onnx",)
+    magics: tuple[Magic, ...] = ()
+    suffixes: tuple[str, ...] = ()
+    """Of file names, lower case: `.caffemodel`. Weaker than magic bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerInfo(PluginInfo):
+    """Makes a model smaller or faster without changing what it means."""
+
+    half: Half
+    category: str
+    """What kind of change: `constant-folding`, `arithmetic`, `dependency`, `function`, `fusion`, `information`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompressorInfo(PluginInfo):
+    """Makes a model smaller or faster by changing what it computes, within a budget. Its name is the recipe's `scheme`.
+
+    Capability words: `samples` (needs real inputs), `network`.
+    """
+
+    half: Half
+    precisions: tuple[str, ...]
+    """What it can make: `float16`, `int8`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from sdkpack.build.process import INHERITED, run_tool
 from sdkpack.documents.manifest import Needs, TensorEntry, Variant, VariantPart
 from sdkpack.errors import InterruptedRunError
+from sdkpack.host.process import INHERITED, run_tool
 from sdkpack.host.registry import Registry
 from sdkpack.model.external import ExternalFolder
 from sdkpack.model.facts import ModelFacts, describe

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +35,10 @@ class Answer:
     shapes: Mapping[str, int]
     absorbable: Mapping[str, Absorbable]
     min_offload: float | None = None
+    precision: str = "float32"
+    """What was asked for."""
+    given: Mapping[str, str] = field(default_factory=dict)
+    """The precision of each model before, where it is another than float32."""
 
     def models(self, result: object) -> dict[str, CompiledModel]:
         """The compiled models by name.
@@ -153,11 +157,16 @@ class Answer:
         if model.coverage is not None:
             coverage = {**asdict(model.coverage), "unsupported": list(model.coverage.unsupported)}
         data = {
-            "parts": parts, "precision": model.precision, "needs": dict(model.needs), "token": model.token,
+            "parts": parts, "precision": self._precision(model), "needs": dict(model.needs), "token": model.token,
             "absorbed": list(model.absorbed), "shapes": dict(model.shapes), "coverage": coverage,
             "inputs": entries(source.inputs), "outputs": entries(source.outputs),
         }  # fmt: skip
         return files, data
+
+    def _precision(self, model: CompiledModel) -> str:
+        """A compiler that changes no precision passes on that of the model that it was given."""
+        kept = model.precision == self.precision == "float32"
+        return self.given.get(model.name, "float32") if kept else model.precision
 
     def _within(self, path: Path, context: BuildContext) -> Path:
         if not path.resolve().is_relative_to(context.work.resolve()):

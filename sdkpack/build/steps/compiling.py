@@ -25,13 +25,14 @@ from sdkpack.documents.plan import PlanStep
 from sdkpack.documents.recipe import TargetSection
 from sdkpack.errors import PluginError, PluginMissingError, UsageError
 from sdkpack.host.params import ParamSchema
-from sdkpack.host.registry import Registered, Registry, load_class
+from sdkpack.host.registry import Registered, Registry
+from sdkpack.host.tools import ToolHost
 from sdkpack.model.join import join_external, join_inline
 from sdkpack.model.table import read_table
 from sdkpack.plugin.info import RuntimeInfo
 from sdkpack.plugin.runtime import Compiler, CompileRequest, ModelInput
 
-__all__ = ["Compilation", "Target", "Toolchain", "compile_step", "find_toolchain", "joint_steps"]
+__all__ = ["Compilation", "Target", "Toolchain", "compile_step", "find_toolchain", "joint_steps", "model_input"]
 
 _JOINT: Final = "compile.joint"
 _INLINE_BELOW_BYTES: Final = 256 << 20
@@ -55,7 +56,7 @@ class Toolchain:
         return self.row.info.name
 
 
-def find_toolchain(runtime: str, registry: Registry) -> Toolchain:
+def find_toolchain(runtime: str, registry: Registry, tools: ToolHost) -> Toolchain:
     """The compiler half of a runtime.
 
     Raises:
@@ -68,10 +69,7 @@ def find_toolchain(runtime: str, registry: Registry) -> Toolchain:
             f"runtime {runtime!r} has no compiler half: it runs models and cannot prepare them",
             hint="name another runtime for this target",
         )
-    if half.isolation != "in-process":
-        raise PluginError(f"the compiler of runtime {runtime!r} works outside of this process ({half.isolation}), "
-                          "which this sdkpack cannot do")  # fmt: skip
-    compiler: Compiler = load_class(row, half.load)()
+    compiler: Compiler = tools.open(row, half)
     probe = compiler.probe()
     if not probe.ok:
         raise PluginError(f"runtime {runtime!r} cannot compile here: {probe.missing or 'no reason given'}",
@@ -85,6 +83,9 @@ class Compilation:
 
     model: str
     imported: PlanStep
+    """The import, or the step after it that changed the model."""
+    cacheable: bool = True
+    """Whether that step's result is the same each time."""
     absorbable: Absorbable = NOTHING
     samples: tuple[ModelSample, ...] = ()
     sample: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -139,13 +140,15 @@ class Target:
         tool = f"{self.fingerprints.plugin(self.toolchain.row.plugin)}; {self.toolchain.fingerprint}"
         return f"{tool}; {self.fingerprints.core('onnx', 'numpy')}"
 
-    def step(self, id_: str, params: Mapping[str, Any], after: tuple[PlanStep, ...], work: _Work | _Check) -> Step:
+    def step(
+        self, id_: str, params: Mapping[str, Any], after: tuple[PlanStep, ...], work: _Work | _Check, *, cacheable: bool
+    ) -> Step:
         plan = plan_step(
             id=id_, kind="compile", plugin=self.toolchain.name, fingerprint=self.fingerprint(), params=params,
             after=after,
         )  # fmt: skip
         after_ids = tuple(step.id for step in after)
-        return Step(plan=plan, work=work, after=after_ids, cacheable=bool(self.toolchain.fingerprint))
+        return Step(plan=plan, work=work, after=after_ids, cacheable=cacheable and bool(self.toolchain.fingerprint))
 
 
 def compile_step(wanted: Compilation, target: Target) -> Step:
@@ -158,7 +161,8 @@ def compile_step(wanted: Compilation, target: Target) -> Step:
     params, facts = target.params()
     facts |= {"sample": {name: list(shape) for name, shape in wanted.sample.items()}} | wanted.as_json()
     id_ = f"{wanted.model}/compile/{target.name}"
-    return target.step(id_, facts, (wanted.imported,), _Work(target=target, wanted=(wanted,), params=params))
+    work = _Work(target=target, wanted=(wanted,), params=params)
+    return target.step(id_, facts, (wanted.imported,), work, cacheable=wanted.cacheable)
 
 
 def joint_steps(wanted: Sequence[Compilation], target: Target) -> tuple[Step, ...]:
@@ -171,7 +175,10 @@ def joint_steps(wanted: Sequence[Compilation], target: Target) -> tuple[Step, ..
     # Names are part of the key: compilers give them to the entries of a common file.
     models = {one.model: one.as_json() for one in wanted}
     work = _Work(target=target, wanted=tuple(wanted), params=params)
-    joint = target.step(f"compile/{target.name}", facts | {"models": models}, tuple(o.imported for o in wanted), work)
+    joint = target.step(
+        f"compile/{target.name}", facts | {"models": models}, tuple(one.imported for one in wanted), work,
+        cacheable=all(one.cacheable for one in wanted),
+    )  # fmt: skip
     return (joint, *(_check_step(one, target, joint, facts) for one in wanted))
 
 
@@ -179,7 +186,7 @@ def _check_step(wanted: Compilation, target: Target, joint: Step, facts: Mapping
     mine = {"sample": {name: list(shape) for name, shape in wanted.sample.items()}, "model": wanted.model}
     work = _Check(target=target, wanted=wanted, joint=joint.id)
     id_ = f"{wanted.model}/compile/{target.name}"
-    return target.step(id_, {**facts, **mine}, (wanted.imported, joint.plan), work)
+    return target.step(id_, {**facts, **mine}, (wanted.imported, joint.plan), work, cacheable=joint.cacheable)
 
 
 def _check_precision(info: RuntimeInfo, precision: str) -> None:
@@ -200,7 +207,12 @@ class _Work:
     def __call__(self, results: Results, context: BuildContext) -> StoredResult:
         imported = {one.model: Imported(results[one.imported.id]) for one in self.wanted}
         context.progress(None, "preparing the model")
-        sources = {one.model: self._model_input(one, imported[one.model], context) for one in self.wanted}
+        sources = {
+            one.model: model_input(
+                one.model, imported[one.model], self.target.store, context.aside(f"model-{one.model}"), one.absorbable
+            )
+            for one in self.wanted
+        }
         compiled = self._compiled(sources, imported, context)
         if self.target.joint:
             return _joined(compiled)
@@ -229,6 +241,8 @@ class _Work:
         answer = Answer(
             runtime=target.toolchain.name, sources=sources, shapes=settings.shapes,
             absorbable={one.model: one.absorbable for one in self.wanted}, min_offload=settings.min_offload,
+            precision=settings.precision,
+            given={name: str(one.result.data.get("precision", "float32")) for name, one in imported.items()},
         )  # fmt: skip
         known = {
             path: imported[name].result.files[role]
@@ -241,23 +255,6 @@ class _Work:
             stored[name] = StoredResult(files=files, data=data)
         prior.keep(result.prior, context)
         return stored
-
-    def _model_input(self, wanted: Compilation, imported: Imported, context: BuildContext) -> ModelInput:
-        store = self.target.store
-        files = imported.result.files
-        graph, weights, tensors = (store.path(files[role].digest) for role in ("graph", "weights", "tensors"))
-        before, after = wanted.absorbable.offered()
-        return ModelInput(
-            name=wanted.model,
-            path=_whole_model(store, files, context.aside(f"model-{wanted.model}")),
-            graph=graph,
-            weights=weights,
-            tensors=tensors,
-            inputs=imported.inputs,
-            outputs=imported.outputs,
-            operators_before=before,
-            operators_after=after,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,7 +283,13 @@ class _Check:
             real=samples,
         )  # fmt: skip
         tolerances = [tensor["tolerance"] for finding in evidence for tensor in finding["tensors"]]
-        facts = {**result.data, "evidence": evidence, "sample": sample, "tolerance": max(tolerances, default=0.0)}
+        facts = {
+            **result.data,
+            "evidence": [*imported.result.data.get("evidence", ()), *evidence],
+            "isolation": context.isolation,
+            "sample": sample,
+            "tolerance": max(tolerances, default=0.0),
+        }
         return StoredResult(files=result.files, data=facts)
 
 
@@ -301,6 +304,19 @@ def _apart(joined: StoredResult, model: str) -> StoredResult:
     begin = f"{model}/"
     files = {name.removeprefix(begin): file for name, file in joined.files.items() if name.startswith(begin)}
     return StoredResult(files=files, data=joined.data[model])
+
+
+def model_input(
+    name: str, imported: Imported, store: Store, folder: Path, absorbable: Absorbable = NOTHING
+) -> ModelInput:
+    """A model of the store as plugins get it; the complete file is written into `folder`."""
+    files = imported.result.files
+    graph, weights, tensors = (store.path(files[role].digest) for role in ("graph", "weights", "tensors"))
+    before, after = absorbable.offered()
+    return ModelInput(
+        name=name, path=_whole_model(store, files, folder), graph=graph, weights=weights, tensors=tensors,
+        inputs=imported.inputs, outputs=imported.outputs, operators_before=before, operators_after=after,
+    )  # fmt: skip
 
 
 def _whole_model(store: Store, files: Mapping[str, StoredFile], folder: Path) -> Path:

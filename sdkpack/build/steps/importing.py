@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from sdkpack.model.facts import ModelFacts
     from sdkpack.model.load import LoadedModel
 
-__all__ = ["Imported", "ModelFiles", "import_step", "stamp_model"]
+__all__ = ["LIBRARIES", "Imported", "ModelFiles", "import_file", "import_step", "stamp_model"]
 
 FORMAT: Final = "onnx"
-_LIBRARIES: Final = ("onnx", "numpy", "protobuf")
+LIBRARIES: Final = ("onnx", "numpy", "protobuf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +39,17 @@ class ModelFiles:
     external: Mapping[str, FileStamp]
     """By location, as the model writes it. A file that cannot be read is absent here, and refused by the step."""
     missing: tuple[str, ...] = ()
+    origin: FileStamp | None = None
+    """Of the author's file, where `source` is what a converter made of it."""
+    format: str = FORMAT
+
+    @property
+    def authored(self) -> FileStamp:
+        return self.origin or self.stamp
 
     def plan_inputs(self) -> dict[str, PlanInput]:
         reference = self.source.reference
-        inputs = {reference: _plan_input(reference, self.stamp)}
+        inputs = {reference: _plan_input(reference, self.authored)}
         for location, stamp in self.external.items():
             inputs[f"{reference}#{location}"] = _plan_input(f"{reference}#{location}", stamp)
         return inputs
@@ -92,7 +99,7 @@ def stamp_model(source: SourceFile, store: Store, fingerprints: Fingerprints) ->
         ModelError: it is no model.
     """
     stamp = store.stamps.stamp(source.path)
-    key = digest_json({"kind": "locations", "fingerprint": fingerprints.core(*_LIBRARIES), "file": stamp.digest})
+    key = digest_json({"kind": "locations", "fingerprint": fingerprints.core(*LIBRARIES), "file": stamp.digest})
     known = store.get(key)
     if known is None:
         locations = _locations(source.path)
@@ -116,7 +123,7 @@ def import_step(name: str, files: ModelFiles, store: Store, fingerprints: Finger
         id=f"{name}/import",
         kind="import",
         plugin="sdkpack",
-        fingerprint=fingerprints.core(*_LIBRARIES),
+        fingerprint=fingerprints.core(*LIBRARIES),
         params={"locations": sorted(files.external)},
         files=files.digests(),
     )
@@ -128,6 +135,17 @@ def import_step(name: str, files: ModelFiles, store: Store, fingerprints: Finger
 
 
 def _import(files: ModelFiles, store: Store, context: BuildContext) -> StoredResult:
+    result = import_file(files.source.path, store, context, name=files.source.reference)
+    files.check_unchanged()
+    return result
+
+
+def import_file(path: Path, store: Store, context: BuildContext, *, name: str) -> StoredResult:
+    """Graph, weights, table and facts of the ONNX model at `path`, checked.
+
+    Raises:
+        ModelError: it is no valid ONNX model.
+    """
     from sdkpack.model.check import check_model, check_split
     from sdkpack.model.external import ExternalFolder
     from sdkpack.model.facts import describe
@@ -136,21 +154,20 @@ def _import(files: ModelFiles, store: Store, context: BuildContext) -> StoredRes
     from sdkpack.model.table import write_table
 
     context.progress(None, "reading the model")
-    model = load_model(files.source.path)
+    model = load_model(path)
     with ExternalFolder(model.folder) as folder:
         check_model(model, folder)
         facts = describe(model)
         split = split_model(model, folder)
         context.progress(None, "checking the graph")
-        check_split(split, name=files.source.reference)
-        weights = context.work / "weights"
+        check_split(split, name=name)
+        weights = context.aside("split") / "weights"
         _write_weights(weights, split.weights, context)
         stored = {
             "graph": store.put_bytes(split.graph, GRAPH_MEDIA_TYPE),
             "tensors": store.put_bytes(write_table(split.tensors), TENSORS_MEDIA_TYPE),
             "weights": store.adopt(weights, WEIGHTS_MEDIA_TYPE),
         }
-    files.check_unchanged()
     return StoredResult(files=stored, data=_facts(facts, model))
 
 

@@ -31,6 +31,8 @@ __all__ = ["ParitySettings", "Verdict", "check_parity", "judge", "variant_inputs
 
 _FLOOR: Final = 2.0**-21
 """Four units in the last place of 1 in float32."""
+_HALF_FLOOR: Final = 2.0**-8
+"""The same in float16. It counts for outputs that are nearly zero everywhere, and for no others."""
 _FAINT_SNR_DB: Final = 30.0
 """Noise below 3 % of the signal: wrong weights or a wrong layout are nowhere near."""
 _FAINT_BELOW: Final = 1e-3
@@ -100,6 +102,7 @@ def check_parity(
         where=opener.where(result, runtime.name),
         tools=needed_distributions([runtime.row]) | {"onnx": reference_name().split()[1]},
         tolerance=tolerance_for(result.data["precision"]),
+        precision=result.data["precision"],
     )
     findings = [report.determinism(first, second)]
     shapes = {name: list(array.shape) for name, array in inputs.items()}
@@ -152,7 +155,7 @@ class Verdict:
         return facts
 
 
-def judge(name: str, output: Any, reference: Any, *, tolerance: float) -> Verdict:
+def judge(name: str, output: Any, reference: Any, *, tolerance: float, precision: str = "float32") -> Verdict:
     """Holds an output against its reference.
 
     A saturating function (sigmoid, softmax) is computed to a few units in the last place of 1, not of its value. Where
@@ -170,9 +173,10 @@ def judge(name: str, output: Any, reference: Any, *, tolerance: float) -> Verdic
     finite = expected[np.isfinite(expected)]
     scale = float(np.abs(finite).max()) if finite.size else 0.0
     faint = scale <= _FAINT_BELOW
-    formed = scale <= _FLOOR or difference.snr_db >= _FAINT_SNR_DB
-    passed = difference.max_abs <= _FLOOR and formed
-    allowed = max(tolerance, _FLOOR / scale) if passed and scale else tolerance
+    floor = _HALF_FLOOR if faint and precision == "float16" else _FLOOR
+    formed = scale <= floor or difference.snr_db >= _FAINT_SNR_DB
+    passed = difference.max_abs <= floor and formed
+    allowed = max(tolerance, floor / scale) if passed and scale else tolerance
     return Verdict(name=name, difference=difference, tolerance=min(allowed, _LARGEST), passed=passed, faint=faint)
 
 
@@ -183,6 +187,7 @@ class _Report:
     where: dict[str, str]
     tools: dict[str, str]
     tolerance: float
+    precision: str
 
     def determinism(self, first: Arrays, second: Arrays) -> dict[str, Any]:
         verdicts = [judge(name, second[name], first[name], tolerance=self.tolerance) for name in first]
@@ -200,7 +205,7 @@ class _Report:
     ) -> dict[str, Any]:
         verdicts = []
         for name, expected in reference.items():
-            verdict = judge(name, outputs[name], expected, tolerance=self.tolerance)
+            verdict = judge(name, outputs[name], expected, tolerance=self.tolerance, precision=self.precision)
             if not verdict.passed:
                 found = verdict.difference
                 reason = found.reason or f"SNR {found.snr_db:.1f} dB, cosine {found.cosine:.4f}"

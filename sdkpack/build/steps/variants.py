@@ -65,8 +65,10 @@ def variant_of(
         for part in data["parts"]
     )
     needs = Needs(platforms=tuple(platforms), runtime=data["needs"], token=data["token"] or None)
+    steps = {"loss": f"{step.partition('/')[0]}/compress"}
     evidence = tuple(
-        Evidence.model_validate_json(canonical_json({**finding, "step": step})) for finding in data.get("evidence", ())
+        Evidence.model_validate_json(canonical_json({**finding, "step": steps.get(finding["check"], step)}))
+        for finding in data.get("evidence", ())
     )
     return Variant(
         target=target,

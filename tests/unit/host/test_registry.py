@@ -127,6 +127,29 @@ BROKEN = {
         hook("return [RuntimeInfo(name='a', summary='', runner=Half(load='x'))]", name="sdkpack_runtimes"),
         "expected 'package.module:Class'",
     ),
+    "half without work": (
+        hook("return [CompressorInfo(name='a', summary='', precisions=(), half=Half())]", name="sdkpack_compressors"),
+        "neither load nor command",
+    ),
+    "command in this process": (
+        hook("return [RuntimeInfo(name='a', summary='', compiler=Half(command=('x',)))]", name="sdkpack_runtimes"),
+        "a command in-process",
+    ),
+    "isolated without an environment": (
+        hook(
+            "return [RuntimeInfo(name='a', summary='', compiler=Half(load='x:Y', isolation='environment'))]",
+            name="sdkpack_runtimes",
+        ),
+        "isolation 'environment', and environment None",
+    ),
+    "an untested environment": (
+        hook(
+            "return [RuntimeInfo(name='a', summary='', compiler=Half(load='x:Y', isolation='environment',"
+            " environment=EnvironmentSpec(requirements=(), smoke_test=' ')))]",
+            name="sdkpack_runtimes",
+        ),
+        "an environment without a smoke test",
+    ),
     "bad params": (hook(f"return [{ROW}, params=dict)]"), "expected a dataclass or None"),
     "bad version": (hook(f"return [{ROW}, version=0)]"), "with version 0, expected 1, 2, ..."),
     "bad port": (hook(f"return [{ROW}, inputs=(Port(name='x', type='tensor(flot)'),))]"), "unknown element type 'flot'"),
@@ -152,12 +175,20 @@ def test_a_broken_plugin_costs_nothing_but_itself(site: Site, case: str) -> None
 
 
 ALL_HOOKS = """
-from sdkpack.plugin import ExporterInfo, KeyProviderInfo, OperatorInfo, RuntimeInfo, hookimpl
+from sdkpack.plugin import *
+from sdkpack.plugin import hookimpl
 SDKPACK_API = (1, 0)
 @hookimpl
 def sdkpack_operators(): return [OperatorInfo(name="all.op", summary="", load="a:B", version=2)]
 @hookimpl
 def sdkpack_runtimes(): return (RuntimeInfo(name="all.runtime", summary=""),)
+@hookimpl
+def sdkpack_converters(): return [ConverterInfo(name="all.converter", summary="", half=HALF, reads=("a/b",))]
+@hookimpl
+def sdkpack_optimizers(): return [OptimizerInfo(name="all.optimizer", summary="", half=HALF, category="fusion")]
+@hookimpl
+def sdkpack_compressors(): return [CompressorInfo(name="all.compressor", summary="", half=HALF, precisions=("int8",))]
+HALF = Half(load="a:B")
 @hookimpl
 def sdkpack_exporters(): yield ExporterInfo(name="all.exporter", summary="", load="a:B")
 @hookimpl
@@ -168,13 +199,17 @@ def sdkpack_key_providers(): return [KeyProviderInfo(name="all.keys", summary=""
 def test_every_hook_is_asked_and_generators_count_as_lists(site: Site) -> None:
     site.add("all", ALL_HOOKS)
     rows = site.look()["states"]["all:all"]["rows"]
-    assert rows == ["all.op", "all.runtime", "all.exporter", "all.keys"]
+    assert rows == [
+        "all.op", "all.runtime", "all.converter", "all.optimizer", "all.compressor", "all.exporter", "all.keys",
+    ]  # fmt: skip
     script = (
         "from sdkpack.host.registry import Registry\nr = Registry.scan()\n"
         "print(r.operator('all.op').info.version, r.runtime('all.runtime').info.name, r.exporter('all.exporter').info.load,"
+        " r.converter('all.converter').info.reads[0], r.optimizer('all.optimizer').info.category,"
+        " r.compressor('all.compressor').info.precisions[0],"
         " r.key_provider('vault').info.name, r.key_provider('vault').plugin.distribution)"
     )
-    assert site.run(script).stdout.split() == ["2", "all.runtime", "a:B", "all.keys", "all"]
+    assert site.run(script).stdout.split() == ["2", "all.runtime", "a:B", "a/b", "fusion", "int8", "all.keys", "all"]
 
 
 def test_two_plugins_claim_one_name(site: Site) -> None:

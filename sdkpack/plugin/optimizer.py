@@ -1,0 +1,54 @@
+"""Optimizers: ONNX in, ONNX out, the meaning kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from sdkpack.plugin.context import StepContext
+from sdkpack.plugin.runtime import ModelInput, Probe
+
+__all__ = ["OptimizeRequest", "OptimizeResult", "Optimizer"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizeRequest:
+    """One model to optimise."""
+
+    model: ModelInput
+    params: Any = None
+    """An instance of the descriptor's params dataclass."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizeResult:
+    """The optimised model."""
+
+    model: Path
+    """In the work folder; or the request's own `path` where `modified` is false."""
+    modified: bool
+    notes: tuple[str, ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
+    """Versions of what did the work, by name."""
+
+
+@runtime_checkable
+class Optimizer(Protocol):
+    """One kind of change that keeps what a model means. Inputs and outputs keep their names, types and shapes.
+
+    The core compares the result with what came in and goes on without it where they differ.
+    """
+
+    def probe(self) -> Probe:
+        """Says whether the toolchain is there, without loading it for long or changing anything."""
+        ...
+
+    def optimize(self, request: OptimizeRequest, context: StepContext) -> OptimizeResult:
+        """Optimises one model.
+
+        Raises:
+            sdkpack.errors.StepError: the toolchain failed.
+        """
+        ...
