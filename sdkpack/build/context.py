@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import subprocess
 import threading
@@ -12,12 +13,15 @@ from typing import Any, Final
 
 from sdkpack.build.progress import Reporter
 from sdkpack.build.store import Store
+from sdkpack.bundle.files import output_error
 from sdkpack.errors import InternalError, InterruptedRunError, PluginError, SdkpackError, StepError
 from sdkpack.host.process import INHERITED, run_tool
 
 __all__ = ["BuildContext", "step_context"]
 
 _LOG_NAME: Final = "log"
+# What is wrong then is the disk below the store, not the step that met it.
+_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 
 
 class BuildContext:
@@ -140,15 +144,25 @@ def step_context(
             except InterruptedRunError:
                 raise
             except SdkpackError as error:
-                log.exception("step failed")
+                log.debug("step failed", exc_info=True)
                 _name_log(error, log_file, store, step)
                 raise
+            except OSError as error:
+                if error.errno not in _DISK:
+                    raise _crash(error, step, plugin, log, log_file, store) from error
+                raise output_error(error, store.root) from error
             except Exception as error:
-                log.exception("step crashed")
-                kept = _keep(log_file, store, step)
-                raise InternalError(
-                    f"step {step!r} ({plugin}) crashed: {type(error).__name__}: {error}", hint=f"see its log: {kept}"
-                ) from error
+                raise _crash(error, step, plugin, log, log_file, store) from error
+
+
+def _crash(
+    error: Exception, step: str, plugin: str, log: logging.Logger, log_file: Path, store: Store
+) -> InternalError:
+    log.debug("step crashed", exc_info=True)
+    kept = _keep(log_file, store, step)
+    return InternalError(
+        f"step {step!r} ({plugin}) crashed: {type(error).__name__}: {error}", hint=f"see its log: {kept}"
+    )
 
 
 @contextmanager
@@ -175,4 +189,8 @@ def _name_log(error: SdkpackError, log_file: Path, store: Store, step: str) -> N
 
 
 def _keep(log_file: Path, store: Store, step: str) -> Path:
-    return store.keep_log(log_file, "".join(char if char.isalnum() else "-" for char in step))
+    try:
+        return store.keep_log(log_file, "".join(char if char.isalnum() else "-" for char in step))
+    except OSError:
+        # A disk that is full must not hide what went wrong before.
+        return log_file

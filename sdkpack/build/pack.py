@@ -27,7 +27,7 @@ from sdkpack.bundle.files import FileSystem, atomic_file
 from sdkpack.documents.manifest import Manifest
 from sdkpack.documents.plan import Plan
 from sdkpack.documents.report import Report, StepReport
-from sdkpack.errors import InterruptedRunError, OutputError
+from sdkpack.errors import FileError, InterruptedRunError, OutputError
 from sdkpack.host.registry import Registry
 
 if TYPE_CHECKING:
@@ -152,10 +152,7 @@ def pack(
         runner = _runner(stack, store, reporter, executor, cancel)
         built = build(loaded, registry=registry, runner=runner, package_paths=package_paths, parity=parity)
         content = _content(built.packable, store)
-        try:
-            summary = _write(content, target, seal, signers, runner.reporter, cancel, overwrite, files)
-        except KeyboardInterrupt:
-            raise InterruptedRunError("stopped by request") from None
+        summary = _write(content, target, seal, signers, runner.reporter, cancel, overwrite, files)
     if isinstance(target, Path):
         check_written(target, summary.identity, signers, built.packable.manifest)
     report = _report(built, summary, time.perf_counter() - begin)
@@ -266,10 +263,16 @@ def _write(
 ) -> BundleSummary:
     from sdkpack.bundle import write_bundle
 
-    return write_bundle(
-        content, target, seal=seal, signers=signers, overwrite=overwrite, progress=reporter.wrote,
-        cancelled=cancel.is_set, files=files,
-    )  # fmt: skip
+    try:
+        return write_bundle(
+            content, target, seal=seal, signers=signers, overwrite=overwrite, progress=reporter.wrote,
+            cancelled=cancel.is_set, files=files,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        raise InterruptedRunError("stopped by request") from None
+    except FileError as error:
+        # Its sources are the store's objects, which nobody has a reason to write to.
+        raise FileError(error.message, hint="the store is damaged: sdkpack store clean, then pack again") from error
 
 
 def _report(built: Built, summary: BundleSummary, seconds: float) -> Report:

@@ -31,7 +31,7 @@ from sdkpack.build.steps.variants import Opener
 from sdkpack.documents.pipeline import Pipeline
 from sdkpack.documents.plan import Plan, PlanInput
 from sdkpack.documents.recipe import ModelSection, NoticeSection, PipelineSection, Recipe
-from sdkpack.errors import DocumentError, Problem
+from sdkpack.errors import DocumentError, FileError, Problem
 from sdkpack.host.params import ParamSchema
 from sdkpack.host.registry import Registered, Registry
 from sdkpack.host.tools import ToolHost
@@ -123,8 +123,8 @@ class _Resolver:
     inputs: dict[str, PlanInput] = field(default_factory=dict)
     models: dict[str, ModelFiles] = field(default_factory=dict)
     steps: dict[str, Step] = field(default_factory=dict)
-    foreign: set[str] = field(default_factory=set)
-    """Models that are not ONNX."""
+    unread: set[str] = field(default_factory=set)
+    """Models whose source is missing or was not converted, which is told already."""
 
     def __post_init__(self) -> None:
         self.findings = Findings(self.loaded.name)
@@ -138,8 +138,11 @@ class _Resolver:
 
     def resolution(self) -> Resolution:
         check_names(self.recipe, self.findings)
+        for path in self.sources.package_paths:
+            if not path.is_dir():
+                self.findings.add("", FileError(f"the package path '{path}' is no folder", hint="see --package-path"))
         toolchains = self._toolchains()
-        targets = {name: self._targets_of(name, section) for name, section in self.recipe.models.items()}
+        targets = {name: self._targets_of(section) for name, section in self.recipe.models.items()}
         conversions = self._conversions()
         self._stamp_models(conversions)
         imports = self._run_imports()
@@ -169,28 +172,20 @@ class _Resolver:
                 found[name] = find_toolchain(section.runtime, self.registry, self.tools)
         return found
 
-    def _targets_of(self, model: str, section: ModelSection) -> tuple[str, ...]:
-        known = self.recipe.targets
-        if section.targets is None:
-            return tuple(known)
-        path = f"models.{model}.targets"
-        unknown = [name for name in section.targets if name not in known]
-        for name in unknown:
-            self._problem(path, f"there is no target {name!r}, expected one of {', '.join(known)}")
-        if not section.targets or len(set(section.targets)) != len(section.targets):
-            self._problem(path, "expected at least one target, each once")
-        return tuple(dict.fromkeys(name for name in section.targets if name in known))
+    def _targets_of(self, section: ModelSection) -> tuple[str, ...]:
+        return tuple(self.recipe.targets) if section.targets is None else section.targets
 
     def _conversions(self) -> dict[str, StepRun]:
         """Converts what is not ONNX; by model."""
         steps: dict[str, Step] = {}
         for name, section in self.recipe.models.items():
+            self.unread.add(name)
             with self.findings.at(f"models.{name}.source"):
                 source = self.sources.find(section.source)
                 row = choose_converter(source.path, section.convert, self.registry, self.tools)
                 if row is None:
+                    self.unread.discard(name)
                     continue
-                self.foreign.add(name)
                 given = section.convert.files if section.convert else {}
                 found = {key: self.sources.find(reference) for key, reference in given.items()}
                 steps[name] = convert_step(
@@ -203,12 +198,14 @@ class _Resolver:
         for name, step in steps.items():
             if step.id in runs.failed:
                 self.findings.add(f"models.{name}.source", runs.failed[step.id])
-        return {name: runs.done[step.id] for name, step in steps.items() if step.id in runs.done}
+        done = {name: runs.done[step.id] for name, step in steps.items() if step.id in runs.done}
+        self.unread -= set(done)
+        return done
 
     def _stamp_models(self, conversions: Mapping[str, StepRun]) -> None:
         for name, section in self.recipe.models.items():
-            if name in self.foreign and name not in conversions:
-                continue  # told already
+            if name in self.unread:
+                continue
             with self.findings.at(f"models.{name}.source"):
                 source = self.sources.find(section.source)
                 if name in conversions:
@@ -321,13 +318,13 @@ class _Resolver:
         assets: Assets,
     ) -> None:
         opener = Opener(self.runner.store, self.registry)
+        samples = {name: self._samples(name, section) for name, section in self.recipe.pipelines.items()}
         for name, pipeline in pipelines.items():
-            samples = self._samples(name, self.recipe.pipelines[name])
             used = sorted({step.model for step in pipeline.steps if step.model is not None})
             compiled = {m: step for m in used if (step := self.steps.get(f"{m}/compile/{next(iter(targets[m]), '')}"))}
             if len(compiled) != len(used):
                 continue  # a target failed; that is told already
-            for number, files in enumerate(samples):
+            for number, files in enumerate(samples[name]):
                 step = pipeline_golden_step(
                     name, number, pipeline=pipeline, checked=checked[name], samples=files,
                     compiled={m: step.plan for m, step in compiled.items()},
@@ -340,17 +337,10 @@ class _Resolver:
     def _samples(self, name: str, section: PipelineSection) -> list[dict[str, tuple[SourceFile, FileStamp]]]:
         rows: list[dict[str, tuple[SourceFile, FileStamp]]] = []
         for number, sample in enumerate(section.samples):
-            path = f"pipelines.{name}.samples[{number}]"
             given = sample if isinstance(sample, dict) else {next(iter(section.inputs)): sample}
-            if isinstance(sample, str) and len(section.inputs) != 1:
-                self._problem(path, f"expected a file for each of {', '.join(section.inputs)}, got one file")
-                continue
-            if set(given) != set(section.inputs):
-                self._problem(path, f"expected a file for each of {', '.join(section.inputs)}, got {', '.join(given)}")
-                continue
             files: dict[str, tuple[SourceFile, FileStamp]] = {}
             for key, reference in given.items():
-                with self.findings.at(path):
+                with self.findings.at(f"pipelines.{name}.samples[{number}]"):
                     source = self.sources.find(reference)
                     files[key] = (source, self._stamped(source))
             if len(files) == len(given):

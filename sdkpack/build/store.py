@@ -16,13 +16,14 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
 from sdkpack.build.digests import PREFIX, canonical_json, digest_bytes, digest_json
+from sdkpack.build.stamps import StampMemory
 from sdkpack.build.workspace import Workspaces
 from sdkpack.bundle.files import FileSystem, atomic_file_in, clean_leftovers, output_error
 from sdkpack.errors import FileError
@@ -32,8 +33,8 @@ __all__ = ["Store", "StoreSize", "StoredFile", "StoredResult", "default_root"]
 
 _RECORD_VERSION: Final = 1
 _REHASH_BELOW_BYTES: Final = 32 << 20
-"""Smaller objects are hashed at each use (16 ms at most). Larger ones by their size alone: whoever reads them whole,
-the bundle's writer above all, is told the digest that must come out."""
+"""Smaller objects are hashed at each use (16 ms at most). Larger ones where their time of change is not the one that
+the result noted; damage by the disk itself is for `verify` to find."""
 _BLOCK: Final = 1 << 20
 # The signature that backup tools look for, to leave caches out: bford.info/cachedir.
 _CACHE_TAG: Final = b"Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -86,6 +87,7 @@ class Store:
         try:
             self._objects, self._results, self._logs = (self._folder(name) for name in ("objects", "results", "logs"))
             self.workspaces = Workspaces(self._folder("work"), self._fs)
+            self.stamps = StampMemory(self._folder("stamps"), self._fs)
             self._clean_leftovers()
         except OSError as error:
             raise output_error(error, self.root) from error
@@ -107,7 +109,7 @@ class Store:
 
     def put_bytes(self, data: bytes | memoryview, media_type: MediaType) -> StoredFile:
         stored = StoredFile(digest=digest_bytes(data), size_bytes=len(data), media_type=media_type)
-        if not self.intact(stored):
+        if not self.intact(stored, rehash=True):
             with self._writing(self._objects) as folder, self._atomic(folder, self.path(stored.digest).name) as out:
                 out.write(data)
         return stored
@@ -168,11 +170,12 @@ class Store:
         """What the step of this key gave; None where it is not known, or any part of it is missing or damaged."""
         path = self._record(key)
         try:
-            result = _parse_record(path.read_bytes(), key)
+            result, changed = _parse_record(path.read_bytes(), key)
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        if not all(self.intact(file) for file in result.files.values()):
-            return None
+        for role, file in result.files.items():
+            if not self.intact(file, rehash=self._changed_ns(file) != changed.get(role)):
+                return None
         with suppress(OSError):
             os.utime(path)  # the time of the last use, for `clean`
         return result
@@ -188,12 +191,13 @@ class Store:
             OutputError: the file system refuses.
         """
         with self._writing(self._results) as folder, self._atomic(folder, self._record(key).name) as out:
-            out.write(_record_bytes(key, result))
+            changed = {role: self._changed_ns(file) for role, file in result.files.items()}
+            out.write(_record_bytes(key, result, changed))
 
     # Housekeeping -------------------------------------------------------------------------------------------------
     def size(self) -> StoreSize:
-        objects = [path.stat().st_size for path in self._objects.iterdir() if not path.name.startswith(".")]
-        records = [path.stat().st_size for path in self._results.glob("*.json")]
+        objects = _sizes(path for path in self._objects.iterdir() if not path.name.startswith("."))
+        records = _sizes(self._results.glob("*.json"))
         return StoreSize(objects=len(objects), results=len(records), size_bytes=sum(objects) + sum(records))
 
     def clean(self, *, older_than_s: float | None = None) -> int:
@@ -208,15 +212,22 @@ class Store:
         before = self.size().size_bytes
         with self.workspaces.alone():
             limit = time.time() - older_than_s if older_than_s is not None else None
+            if limit is None:
+                self.stamps.forget()
             needed: set[str] = set()
+            dropped: set[str] = set()
             for path in self._results.glob("*.json"):
-                if limit is None or path.stat().st_mtime < limit or (record := self._result_at(path)) is None:
+                record = self._result_at(path)
+                names = {file.digest.removeprefix(PREFIX) for file in record.files.values()} if record else set()
+                if limit is None or path.stat().st_mtime < limit or record is None:
                     path.unlink()
+                    dropped |= names
                 else:
-                    needed |= {file.digest.removeprefix(PREFIX) for file in record.files.values()}
+                    needed |= names
             for path in (*self._objects.iterdir(), *(self._logs.iterdir() if limit is None else ())):
-                # Assets belong to no result; their own age counts.
-                if path.name not in needed and (limit is None or path.stat().st_mtime < limit):
+                # What belongs to no result, such as an asset, goes by its own age.
+                old = limit is None or path.name in dropped or path.stat().st_mtime < limit
+                if old and path.name not in needed:
                     path.unlink()
         return before - self.size().size_bytes
 
@@ -226,7 +237,9 @@ class Store:
         Raises:
             OutputError: a damaged one cannot be removed.
         """
-        damaged = [path for path in sorted(self._objects.iterdir()) if self._digest(path) != PREFIX + path.name]
+        # Names with a dot are files that another process is writing just now.
+        objects = [path for path in sorted(self._objects.iterdir()) if not path.name.startswith(".")]
+        damaged = [path for path in objects if self._digest(path) != PREFIX + path.name]
         for path in damaged:
             try:
                 path.unlink()
@@ -280,9 +293,16 @@ class Store:
 
     def _result_at(self, path: Path) -> StoredResult | None:
         try:
-            return _parse_record(path.read_bytes(), PREFIX + path.stem)
+            return _parse_record(path.read_bytes(), PREFIX + path.stem)[0]
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def _changed_ns(self, file: StoredFile) -> int:
+        """When an object's content last changed; 0 where it is missing."""
+        try:
+            return self.path(file.digest).stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def _digest(self, path: Path) -> Digest:
         with path.open("rb") as file:
@@ -294,19 +314,30 @@ class Store:
         )
 
 
-def _record_bytes(key: Digest, result: StoredResult) -> bytes:
-    files = {role: [file.digest, file.size_bytes, file.media_type] for role, file in result.files.items()}
+def _sizes(paths: Iterable[Path]) -> list[int]:
+    sizes = []
+    for path in paths:
+        with suppress(FileNotFoundError):  # another process cleans
+            sizes.append(path.stat().st_size)
+    return sizes
+
+
+def _record_bytes(key: Digest, result: StoredResult, changed: Mapping[str, int]) -> bytes:
+    files = {
+        role: [file.digest, file.size_bytes, file.media_type, changed[role]] for role, file in result.files.items()
+    }
     record = {"data": dict(result.data), "files": files, "key": key, "v": _RECORD_VERSION}
     return canonical_json({"record": record, "sha256": digest_json(record)}) + b"\n"
 
 
-def _parse_record(data: bytes, key: Digest) -> StoredResult:
+def _parse_record(data: bytes, key: Digest) -> tuple[StoredResult, dict[str, int]]:
     document = json.loads(data)
     record = document["record"]
     if document["sha256"] != digest_json(record) or record["v"] != _RECORD_VERSION or record["key"] != key:
         raise ValueError("damaged record")
     files = {
         role: StoredFile(digest=digest, size_bytes=size, media_type=media_type)
-        for role, (digest, size, media_type) in record["files"].items()
+        for role, (digest, size, media_type, _) in record["files"].items()
     }
-    return StoredResult(files=files, data=record["data"])
+    changed = {role: row[3] for role, row in record["files"].items()}
+    return StoredResult(files=files, data=record["data"]), changed

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from sdkpack.bundle.files import FileSystem
+from sdkpack.bundle.files import FileSystem, output_error
 from sdkpack.errors import OutputError
 
 __all__ = ["Workspaces"]
@@ -43,14 +43,19 @@ class Workspaces:
 
         Args:
             name: for people who look into the folder; only its plain characters are used.
+
+        Raises:
+            OutputError: the file system refuses.
         """
-        with self._mutex:
-            own = self._own or self._begin()
-            self._own = own
-            self._count += 1
-            plain = "".join(char if char.isascii() and char.isalnum() else "-" for char in name)[:80]
-            path = own / f"{self._count}-{plain}"
-        path.mkdir(mode=0o700)
+        plain = "".join(char if char.isascii() and char.isalnum() else "-" for char in name)[:80]
+        try:
+            with self._mutex:
+                self._own = own = self._own or self._begin()
+                self._count += 1
+                path = own / f"{self._count}-{plain}"
+            path.mkdir(mode=0o700)
+        except OSError as error:
+            raise output_error(error, self.folder) from error
         try:
             yield path
         finally:

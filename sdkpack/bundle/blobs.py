@@ -118,14 +118,16 @@ class BlobReader:
         want = self.digests if digests is None else digests
         length = min(blob.size_bytes, 1 << blob.chunk_log2)
         area = memoryview(bytearray(length)) if into is None else into
-        slots = [memoryview(bytearray(length + TAG_SIZE)) for _ in range(_SLOTS if cipher else 0)]
+        # Without a hasher to wait for, one slot stays in the processor's cache.
+        count = (_SLOTS if want else 1) if cipher else 0
+        slots = [memoryview(bytearray(length + TAG_SIZE)) for _ in range(count)]
         # How many chunks may still be with the hasher when the next is read: as many as have a place of their own.
         free = len(slots) or (1 if into is None else None)
         with _hasher(background=stored.size_bytes > _INLINE) as hasher:
             for chunk, offset, size in self._spans(number):
                 start = 0 if into is None else chunk << blob.chunk_log2
                 plain = area[start : start + size - (TAG_SIZE if cipher else 0)]
-                data = slots[chunk % _SLOTS][:size] if cipher else plain
+                data = slots[chunk % count][:size] if cipher else plain
                 hasher.wait_for_slot(free)
                 self.source.read_into(offset, data)
                 if want:

@@ -22,12 +22,23 @@ def load_buffer(size: int) -> memoryview:
         return memoryview(bytearray())
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     if size < _MIN_HUGE:
-        return memoryview(mmap.mmap(-1, size, flags))[:size]
+        small = mmap.mmap(-1, size, flags)
+        _advise(small, "MADV_DONTDUMP")
+        return memoryview(small)[:size]
     area = mmap.mmap(-1, size + ALIGNMENT, flags)  # untouched pages cost nothing
-    with suppress(OSError, AttributeError):  # no huge pages here: slower, not wrong
-        area.madvise(mmap.MADV_HUGEPAGE)
+    _advise(area, "MADV_HUGEPAGE")
+    _advise(area, "MADV_DONTDUMP")
     start = -_address(area) % ALIGNMENT
     return memoryview(area)[start : start + size]
+
+
+def _advise(area: mmap.mmap, advice: str) -> None:
+    """Advice that a kernel may not have: without huge pages it is slower, not wrong.
+
+    Left out of core dumps: a crash of the process would else put decrypted models on a disk.
+    """
+    with suppress(OSError, AttributeError):
+        area.madvise(getattr(mmap, advice))
 
 
 def _address(area: mmap.mmap) -> int:

@@ -12,7 +12,7 @@ from sdkpack.errors import UsageError
 
 if TYPE_CHECKING:
     from sdkpack.bundle import TrustPolicy
-    from sdkpack.host.registry import Registry
+    from sdkpack.session.keys import Plugins
 
 __all__ = ["bundle_argument", "key_options", "policy", "trust_options"]
 
@@ -40,7 +40,7 @@ def trust_options(function: Callable[..., R]) -> Callable[..., R]:
     )(function)  # fmt: skip
 
 
-def policy(trust: tuple[str, ...], allow_unsigned: bool, registry: Registry) -> TrustPolicy:
+def policy(trust: tuple[str, ...], allow_unsigned: bool, registry: Plugins) -> TrustPolicy:
     """The trust that was stated.
 
     Raises:

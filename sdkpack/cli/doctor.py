@@ -8,10 +8,15 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sdkpack.cli.console import Console, size_text, table, verb_options
+
+if TYPE_CHECKING:
+    from sdkpack.host.registry import Registered
+    from sdkpack.plugin.info import Half
 
 __all__ = ["command"]
 
@@ -86,6 +91,7 @@ def _home_relative(path: Path) -> str:
 
 
 def _plugins() -> list[Finding]:
+    from sdkpack.host.loading import halves_of
     from sdkpack.host.registry import Registry
 
     registry = Registry.scan()
@@ -94,8 +100,8 @@ def _plugins() -> list[Finding]:
         Finding(what="conflict", ok=False, told=sentence, mend="uninstall one of them, or set SDKPACK_PLUGINS")
         for sentence in registry.conflicts()
     ]
-    for row in registry.runtimes():
-        found += _runtime(row)
+    for row in registry.tools():
+        found += [finding for name, half in halves_of(row.info).items() if (finding := _half(row, name, half))]
     return found
 
 
@@ -111,19 +117,24 @@ def _plugin(state: object) -> Finding:
     return Finding(what=label, ok=left_out, told=f"not used: {state.reason}", mend=mend)
 
 
-def _runtime(row: object) -> list[Finding]:
+def _half(row: Registered[Any], name: str, half: Half) -> Finding | None:
+    """A compiler, converter, optimizer or compressor; runners are asked when a bundle is opened."""
     from sdkpack.errors import PluginError
-    from sdkpack.host.registry import Registered, load_class
-    from sdkpack.plugin import RuntimeInfo
+    from sdkpack.host.registry import load_class
+    from sdkpack.host.tools import ToolHost
 
-    assert isinstance(row, Registered)
-    info: RuntimeInfo = row.info
-    if info.compiler is None:
-        return []
-    label = f"runtime {info.name}"
+    if name == "runner":
+        return None
+    label = f"{name} {row.info.name}" if name != "compiler" else f"runtime {row.info.name}"
+    tools = ToolHost(environ=dict(os.environ))
+    if half.environment is not None and tools.environments.find(half.environment) is None:
+        # A look around builds nothing; what is not built yet is nothing to mend.
+        told = f"its environment is built at the first use: {', '.join(half.environment.requirements) or 'empty'}"
+        return Finding(what=label, ok=True, told=told)
     try:
-        probe = load_class(row, info.compiler.load)().probe()
+        tool = load_class(row, half.load)() if half.isolation == "in-process" else tools.open(row, half)
+        probe = tool.probe()
     except PluginError as error:
-        return [Finding(what=label, ok=False, told=error.message, mend=error.hint)]
+        return Finding(what=label, ok=False, told=error.message, mend=error.hint)
     told = probe.fingerprint if probe.ok else f"missing: {probe.missing}"
-    return [Finding(what=label, ok=probe.ok, told=told, mend=probe.mend)]
+    return Finding(what=label, ok=probe.ok, told=told, mend=probe.mend)

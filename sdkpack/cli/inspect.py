@@ -61,7 +61,7 @@ def _contents(untrusted: UntrustedBundle, keys: tuple[str, ...]) -> dict[str, An
         from sdkpack.host.registry import Registry
         from sdkpack.session.keys import identities_of
 
-        opening = identities_of(keys, Registry.scan())
+        opening = identities_of(keys, Registry.scan)
     verified = untrusted.verify(policy=TrustPolicy(allow_unsigned=True), identities=opening, check_blobs=False)
     files = [
         {"path": path, "size_bytes": file.size_bytes, "media_type": file.media_type, "sha256": file.sha256.hex()}

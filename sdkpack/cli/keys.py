@@ -85,7 +85,7 @@ def show(console: Console, reference: str) -> None:
     from sdkpack.host.registry import Registry
     from sdkpack.session.keys import load_keys
 
-    facts = [_facts(key) for key in load_keys(reference, Registry.scan())]
+    facts = [_facts(key) for key in load_keys(reference, Registry.scan)]
     rows = [(fact["use"], fact["type"], fact.get("key_id", "-")[:16], fact.get("public", "-")) for fact in facts]
     console.result(table([("USE", "TYPE", "KEY ID", "PUBLIC KEY"), *rows]), {"keys": facts})
 

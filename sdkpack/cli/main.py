@@ -31,8 +31,11 @@ def _run(arguments: list[str]) -> int:
 
     as_json = "--json" in arguments
     try:
-        app.main(arguments, prog_name="sdkpack", standalone_mode=False)
+        # Without its standalone mode click returns what a verb exits with; verbs themselves return nothing.
+        code = app.main(arguments, prog_name="sdkpack", standalone_mode=False)
         sys.stdout.flush()
+        if isinstance(code, int):
+            return code
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)
     except BrokenPipeError:

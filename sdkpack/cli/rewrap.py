@@ -39,7 +39,7 @@ def command(console: Console, bundle: Path, **options: Any) -> None:
         raise UsageError("nobody could open the result", hint="give --to CUSTOMER.pub")
     if options["grant"] and options["rekey"]:
         raise UsageError("--grant and --rekey do not go together: a grant is for the bundle as it is")
-    registry = Registry.scan()
+    registry = Registry.scan
     mine = identities_of(options["keys"], registry)
     theirs = recipients(options["recipients"], registry)
     if options["grant"]:
@@ -69,7 +69,7 @@ def _rekey(bundle: Path, mine: Any, theirs: Any, options: dict[str, Any]) -> Pat
     from sdkpack.session.publishing import signers
 
     target: Path = options["output"] or bundle
-    registry = Registry.scan()
+    registry = Registry.scan
     with open_bundle(bundle) as untrusted:
         rekey(
             untrusted,

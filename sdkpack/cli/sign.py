@@ -62,7 +62,7 @@ def _sign(
     from sdkpack.host.registry import Registry
     from sdkpack.session.publishing import signers
 
-    made = signers(keys, Registry.scan())
+    made = signers(keys, Registry.scan)
     with open_bundle(bundle) as untrusted:
         if detached:
             target = output or bundle.with_name(bundle.name + ".sig")
@@ -93,7 +93,7 @@ def _attach(console: Console, bundle: Path, attach: Path, public_key: str | None
 
     if public_key is None:
         raise UsageError("--attach needs --public-key: whose signature it is")
-    policy, _ = trust_policy(public_key, Registry.scan())
+    policy, _ = trust_policy(public_key, Registry.scan)
     signature = attach.read_bytes()
     target = output or bundle
     with open_bundle(bundle) as untrusted:

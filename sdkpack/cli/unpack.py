@@ -38,7 +38,7 @@ def command(
 
     stated = stated_trust(trust, allow_unsigned)
     with verify_bundle(
-        bundle, trust=stated, allow_unsigned=allow_unsigned, keys=keys, registry=Registry.scan()
+        bundle, trust=stated, allow_unsigned=allow_unsigned, keys=keys, registry=Registry.scan
     ) as verified:
         verified.unpack(output)
         text = json.dumps(verified.manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

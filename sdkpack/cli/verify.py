@@ -15,8 +15,8 @@ from sdkpack.errors import BundleError, UsageError
 if TYPE_CHECKING:
     from sdkpack.bundle.grant import Grant
     from sdkpack.bundle.trust import Signature, TrustedKey
-    from sdkpack.host.registry import Registry
     from sdkpack.session.golden import GoldenResult
+    from sdkpack.session.keys import Plugins
 
 __all__ = ["command"]
 
@@ -54,7 +54,7 @@ def command(
         keys=keys,
         signatures=_detached(signature),
         grant=None if grant is None else Grant.decode(grant.read_bytes()),
-        registry=Registry.scan(),
+        registry=Registry.scan,
     )
     with open_bundle(bundle) as untrusted:
         closed = untrusted.info.encrypted and not keys
@@ -78,7 +78,7 @@ class _Stated:
     keys: tuple[str, ...]
     signatures: tuple[Signature, ...]
     grant: Grant | None
-    registry: Registry
+    registry: Plugins
 
 
 def _public(stated: _Stated) -> dict[str, Any]:

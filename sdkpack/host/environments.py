@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 import time
@@ -36,6 +37,7 @@ __all__ = ["Environment", "Environments", "default_environments", "worker_variab
 
 _VERSION: Final = 1
 _MARKER: Final = "complete.json"
+_NAME: Final = re.compile(r"cp\d+-[0-9a-f]{20}")
 _LOCK_POLL_S: Final = 0.1
 _SMOKE_LIMIT_S: Final = 300.0
 
@@ -185,7 +187,8 @@ class Environments:
             OutputError: it is in use.
         """
         folder = self.root / name
-        if Path(name).name != name or not folder.is_dir() or name == "logs":
+        # By the form of the name, not by what a path library makes of it: `..` is a name to one, and a folder.
+        if not _NAME.fullmatch(name) or not folder.is_dir():
             have = ", ".join(found.name for found in self.all()) or "none"
             raise UsageError(f"there is no environment {name!r}, there is {have}")
         with self._lock_file(folder) as lock:

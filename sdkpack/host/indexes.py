@@ -1,7 +1,7 @@
 """The user's package index settings, as both installers understand them.
 
-pip reads its own. uv does not read pip's, and a user who set an index for pip means it: the torch that the default
-index hands out instead is several gigabytes of CUDA.
+pip reads its own. uv does not read pip's, and a user who set an index for pip means it: what the default
+index hands out instead may be a build for other hardware, of several gigabytes.
 """
 
 from __future__ import annotations

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from sdkpack.host.pythons import Python
 __all__ = ["Installer", "python_of"]
 
 _TIME_LIMIT_S: Final = 3600.0
+_LITTLE_BYTES: Final = 8 << 20
 _TAIL_BYTES: Final = 1 << 16
 _NO_SPACE: Final = os.strerror(errno.ENOSPC).lower()
 _REASONS: Final = (
@@ -78,11 +81,17 @@ class Installer:
             self._run([*argv, *no_index, "-r", str(wanted)], environ, folder)
 
     def _with_pip(self, folder: Path, python: Python, wanted: Path | None) -> None:
-        with_pip = [] if wanted is not None else ["--without-pip"]
-        self._run([str(python.executable), "-I", "-m", "venv", *with_pip, str(folder)], self.environ, folder)
-        if wanted is None:
+        options = ["--disable-pip-version-check", "--no-input"]
+        venv = [str(python.executable), "-I", "-m", "venv"]
+        pip_python = _python_with_pip(python)
+        if wanted is None or pip_python is not None:
+            self._run([*venv, "--without-pip", str(folder)], self.environ, folder)
+            if wanted is not None:
+                pip = [str(pip_python), "-m", "pip", *options, "--python", str(python_of(folder))]
+                self._run([*pip, "install", "-r", str(wanted)], self.environ, folder)
             return
-        pip = [str(python_of(folder)), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+        self._run([*venv, str(folder)], self.environ, folder)
+        pip = [str(python_of(folder)), "-m", "pip", *options]
         self._run([*pip, "install", "--no-warn-script-location", "-r", str(wanted)], self.environ, folder)
         # A toolchain that installs things at run time would change what the environment was tested as.
         self._run([*pip, "uninstall", "--yes", "pip"], self.environ, folder)
@@ -99,7 +108,9 @@ class Installer:
     def _failure(self, tool: str, code: int) -> SdkpackError:
         text = self._tail()
         see = f"its log is {self.log}"
-        if _NO_SPACE in text.lower() or "no space left" in text.lower() or "disk full" in text.lower():
+        # The log may stand on the same disk, and be empty for that reason.
+        full = shutil.disk_usage(self.log.parent).free < _LITTLE_BYTES
+        if full or _NO_SPACE in text.lower() or "no space left" in text.lower():
             return OutputError(
                 "the disk is full: an environment was being built",
                 hint=f"free some space (sdkpack plugins env list shows what environments take); {see}",
@@ -115,6 +126,23 @@ class Installer:
         self.output.flush()
         data = self.log.read_bytes()[-_TAIL_BYTES:]
         return re.sub(r"\x1b\[[0-9;]*m", "", data.decode(errors="replace"))
+
+
+def _python_with_pip(python: Python) -> Path | None:
+    """An interpreter whose pip can install for `python`, which saves making one in the environment: pip runs itself on
+    that Python (`--python`, since 22.3), so only the same version of it is certain to work."""
+    if python.version[:2] != sys.version_info[:2]:
+        return None
+    if importlib.util.find_spec("pip") is not None:
+        return Path(sys.executable)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    base = Path(sys.base_prefix)
+    found = [*base.glob(f"lib/{version}/site-packages/pip-*.dist-info"), *base.glob("lib/python3/dist-packages/pip-*")]
+    for path in found:
+        numbers = re.findall(r"\d+", path.name)
+        if tuple(map(int, numbers[:2])) >= (22, 3) and (base / "bin" / version).exists():
+            return base / "bin" / version
+    return None
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:

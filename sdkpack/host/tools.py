@@ -223,8 +223,11 @@ def _command(
 
 
 def _packages(load: str) -> dict[str, Path]:
-    """The class's own top-level package and what the plugin API consists of, each by the folder that holds it."""
-    names = (load.partition(":")[0].partition(".")[0], "sdkpack", "sdkpack_job")
+    """The class's own top-level package and what the plugin API consists of, each by the folder that holds it.
+
+    Hooks need pluggy; a small plugin has its class in the module of its hooks.
+    """
+    names = (load.partition(":")[0].partition(".")[0], "sdkpack", "sdkpack_job", "pluggy")
     return {name: _folder_of(name) for name in names}
 
 

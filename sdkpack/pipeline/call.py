@@ -18,13 +18,19 @@ from sdkpack.plugin.operator import Operator
 __all__ = ["Call", "ModelCall", "ModelStep", "OperatorStep"]
 
 ModelCall = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""Runs a model: input tensors by name -> output tensors by name, as NumPy arrays."""
+"""Runs a model: input tensors by name -> output tensors by name, as NumPy arrays. One that gains by it says in an
+attribute `lanes` how many items of a list to run side by side."""
 
 _LONGEST_REASON = 300
 
 
 class Call(Protocol):
     """Ports' values in, ports' values out; `item` tells which of several the call is for."""
+
+    @property
+    def lanes(self) -> int:
+        """How many items of a list are worth running side by side."""
+        ...
 
     def __call__(self, inputs: Mapping[str, Any], item: str = "") -> dict[str, Any]: ...
 
@@ -39,6 +45,10 @@ class OperatorStep:
     operator: Operator
     from_inputs: frozenset[str] = frozenset()
     """Ports that are fed by inputs of the pipeline: what is wrong there is the caller's to mend."""
+
+    @property
+    def lanes(self) -> int:
+        return 1  # an operator on one item is too short for a thread of its own
 
     def __call__(self, inputs: Mapping[str, Any], item: str = "") -> dict[str, Any]:
         sizes = _checked_inputs(self, inputs, item)
@@ -87,6 +97,10 @@ class ModelStep:
     node: Node
     model: ModelCall
     from_inputs: frozenset[str] = frozenset()
+
+    @property
+    def lanes(self) -> int:
+        return int(getattr(self.model, "lanes", 1))
 
     def __call__(self, inputs: Mapping[str, Any], item: str = "") -> dict[str, Any]:
         _checked_inputs(self, inputs, item)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from sdkpack.documents.pipeline import BatchPolicy, Step
@@ -46,13 +47,28 @@ def run_each(
     """
     if step.batch is not None and chosen:
         return _in_batches(call, step, step.batch, inputs, chosen, deadline)
-    results: dict[int, dict[str, Any]] = {}
-    for index in chosen:
+
+    def one(index: int) -> dict[str, Any]:
         if deadline is not None:
             deadline.check(f"item {index} of step {step.id!r}")
-        one = {port: value[index] if port in step.each else value for port, value in inputs.items()}
-        results[index] = call(one, f"item {index}")
-    return results
+        item = {port: value[index] if port in step.each else value for port, value in inputs.items()}
+        return call(item, f"item {index}")
+
+    return dict(zip(chosen, _in_lanes(one, chosen, call.lanes), strict=True))
+
+
+def _in_lanes(one: Callable[[int], dict[str, Any]], chosen: Sequence[int], lanes: int) -> list[dict[str, Any]]:
+    """All results in order, up to `lanes` of them computed side by side; the first failure by order is raised."""
+    if lanes < 2 or len(chosen) < 2:
+        return [one(index) for index in chosen]
+    with ThreadPoolExecutor(min(lanes, len(chosen)), thread_name_prefix="sdkpack-each") as pool:
+        futures = [pool.submit(one, index) for index in chosen]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
 
 
 def _in_batches(

@@ -118,7 +118,8 @@ class Half:
 
     load: str = ""
     """`package.module:Class`, called without arguments. Outside of this process only the module's top-level package,
-    `sdkpack.plugin` (from Python 3.10 on) and `sdkpack_job` can be imported beside what the environment holds."""
+    `sdkpack.plugin` (from Python 3.10 on), `sdkpack_job` and pluggy can be imported beside what the environment
+    holds."""
     isolation: Isolation = "in-process"
     environment: EnvironmentSpec | None = None
     """For `environment`."""

@@ -16,17 +16,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sdkpack.documents.trust import Trust
 from sdkpack.errors import FileError, KeyFileError, UsageError
-from sdkpack.host.registry import Registry, load_class
+from sdkpack.host.registry import Registered, Registry, load_class
 
 if TYPE_CHECKING:
     from sdkpack.bundle import TrustedKey, TrustPolicy
     from sdkpack.crypto.keyfile import Key
     from sdkpack.crypto.recipients import Identity
-    from sdkpack.plugin import KeyProvider
+    from sdkpack.plugin import KeyProvider, KeyProviderInfo
 
-__all__ = ["KeyReference", "Plugins", "identities_of", "load_keys", "trust_policy"]
+__all__ = ["BUILTIN", "KeyReference", "Plugins", "identities_of", "load_keys", "trust_policy"]
 
 KeyReference = str | os.PathLike[str]
+BUILTIN: Final = "sdkpack.builtin.plugin"
+"""The module of sdkpack's own plugins."""
+
 Plugins = Registry | Callable[[], Registry]
 
 # Two letters at least: one is a Windows drive.
@@ -115,10 +118,20 @@ class Provider:
 
 
 def provider_of(scheme: str, registry: Plugins) -> Provider:
-    """The provider of a scheme."""
-    plugins = registry if isinstance(registry, Registry) else registry()
-    registered = plugins.key_provider(scheme)
+    """The provider of a scheme. Where plugins are yet to be looked for, sdkpack's own providers come first.
+
+    So that showing or verifying a bundle with a key from a file runs no other plugin's code.
+    """
+    registered = _own_provider(scheme) if not isinstance(registry, Registry) else None
+    if registered is None:
+        plugins = registry if isinstance(registry, Registry) else registry()
+        registered = plugins.key_provider(scheme)
     return Provider(registered.info.name, registered.info.capabilities, load_class(registered, registered.info.load)())
+
+
+def _own_provider(scheme: str) -> Registered[KeyProviderInfo] | None:
+    rows = Registry.of_modules((BUILTIN,)).key_providers()
+    return next((row for row in rows if scheme in row.info.schemes), None)
 
 
 def has_scheme(reference: str) -> bool:

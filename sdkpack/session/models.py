@@ -22,11 +22,11 @@ from sdkpack.types import TensorSpec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LoadedModel", "Resources", "Signature", "open_variant"]
+__all__ = ["CONCURRENT", "LoadedModel", "Resources", "Signature", "open_variant"]
 
 _log = logging.getLogger("sdkpack.session")
 
-_CONCURRENT: Final = "run.concurrent"
+CONCURRENT: Final = "run.concurrent"
 _CLONE: Final = "run.clone"
 
 
@@ -48,12 +48,14 @@ class Resources:
     """Of all its instances together; None: the runtime's own choice."""
     memory_limit_bytes: int | None = None
     instances: int = 1
+    """How many calls go on side by side. A runtime with `run.concurrent` serves them all from one loaded copy; others
+    get a copy for each, which shares the weights where they have `run.clone`."""
     device: str = ""
 
-    def per_instance(self) -> tuple[int | None, int | None]:
-        """Threads and bytes of one instance; at least one thread."""
-        threads = None if self.threads is None else max(1, self.threads // self.instances)
-        limit = None if self.memory_limit_bytes is None else self.memory_limit_bytes // self.instances
+    def divided(self, copies: int) -> tuple[int | None, int | None]:
+        """Threads and bytes of one of several loaded copies; at least one thread."""
+        threads = None if self.threads is None else max(1, self.threads // copies)
+        limit = None if self.memory_limit_bytes is None else self.memory_limit_bytes // copies
         return threads, limit
 
 
@@ -80,8 +82,10 @@ class _Part:
         if self.owner is None:
             self.session.close()
             return
-        self.owner.call(self.session.close)
-        self.owner.close()
+        try:
+            self.owner.call(self.session.close)
+        finally:
+            self.owner.close()
 
 
 _Instance = tuple[_Part, ...]
@@ -91,20 +95,21 @@ class LoadedModel:
     """A variant that is ready to run; thread-safe. Made by `open_variant`."""
 
     def __init__(
-        self, name: str, signature: Signature, instances: Sequence[_Instance], *, concurrent: bool, shared: bool
+        self, name: str, signature: Signature, copies: Sequence[_Instance], *, concurrent: bool, shared: bool
     ) -> None:
         self.name = name
         self.inputs = _specs(signature.inputs)
         self.outputs = _specs(signature.outputs)
         self.weights_shared = shared
-        """Whether the instances share one copy of the weights."""
-        self._instances = tuple(instances)
+        """Whether all calls use one copy of the weights."""
+        self._copies = tuple(copies)
         self._gate = Gate(f"model {name!r}")
-        self._pool = None if concurrent and len(instances) == 1 else Pool(instances, what=f"model {name!r}")
+        self._pool = None if concurrent else Pool(copies, what=f"model {name!r}")
 
     @property
-    def instances(self) -> int:
-        return len(self._instances)
+    def copies(self) -> int:
+        """How often it is loaded."""
+        return len(self._copies)
 
     def __call__(self, inputs: Mapping[str, Any], *, deadline: Deadline | None = None) -> dict[str, NDArray[Any]]:
         """Computes the outputs, by name, from the inputs, by name.
@@ -124,7 +129,7 @@ class LoadedModel:
             deadline.check(f"model {self.name!r}")
         with self._gate.entered():
             if self._pool is None:
-                return self._chain(self._instances[0], arrays)
+                return self._chain(self._copies[0], arrays)
             with self._pool.one(deadline) as instance:
                 return self._chain(instance, arrays)
 
@@ -133,7 +138,7 @@ class LoadedModel:
         if not self._gate.close():
             return
         with contextlib.ExitStack() as stack:  # one part's failure keeps no other open
-            for instance in self._instances:
+            for instance in self._copies:
                 for part in instance:
                     stack.callback(part.close)
 
@@ -178,19 +183,20 @@ def open_variant(
     """
     _check_chain(signature, variant, name)
     runtimes = [registry.runtime(part.runtime) for part in variant.parts]
-    concurrent = all(_CONCURRENT in runtime.info.capabilities for runtime in runtimes)
-    opener = _Opener(variant=variant, blobs=blobs, name=name, resources=resources, encrypted=encrypted,
+    concurrent = all(CONCURRENT in runtime.info.capabilities for runtime in runtimes)
+    copies = 1 if concurrent else resources.instances
+    opener = _Opener(variant=variant, blobs=blobs, name=name, resources=resources, copies=copies, encrypted=encrypted,
                      runtimes=runtimes)  # fmt: skip
     opened: list[_Instance] = []
     try:
         opened.append(opener.first())
-        while len(opened) < resources.instances:
+        while len(opened) < copies:
             opened.append(opener.another(opened[0]))
     except BaseException:
         for part in (part for instance in opened for part in instance):
             part.close()
         raise
-    _log.debug("model %s: opened target %s, %d instance(s)", name, variant.target, len(opened))
+    _log.debug("model %s: opened target %s, %d time(s)", name, variant.target, len(opened))
     shared = len(opened) == 1 or opener.clones
     return LoadedModel(name, signature, opened, concurrent=concurrent, shared=shared)
 
@@ -202,6 +208,7 @@ class _Opener:
     blobs: Callable[[str], Blob]
     name: str
     resources: Resources
+    copies: int
     encrypted: bool
 
     @property
@@ -236,7 +243,7 @@ class _Opener:
     def _part(self, number: int, make: Callable[[int, Runner], RunnerSession]) -> _Part:
         runtime, spec = self.runtimes[number], self.variant.parts[number]
         label = f"model {self.name!r} on {runtime.info.name}"
-        owner = None if _CONCURRENT in runtime.info.capabilities else OwnerThread(self.name)
+        owner = None if CONCURRENT in runtime.info.capabilities else OwnerThread(self.name)
 
         def opened() -> RunnerSession:
             with _as_run_error(f"{label} could not be opened"):
@@ -251,7 +258,7 @@ class _Opener:
         return _Part(_specs(spec.inputs), _specs(spec.outputs), session, owner, label)
 
     def _request(self, part: VariantPart) -> OpenRequest:
-        threads, limit = self.resources.per_instance()
+        threads, limit = self.resources.divided(self.copies)
         return OpenRequest(
             files={role: self.blobs(path) for role, path in part.files.items()},
             inputs=_specs(part.inputs),

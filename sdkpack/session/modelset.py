@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from sdkpack.errors import NoFittingVariantError, RunError, UsageError
 from sdkpack.host.registry import Registry
 from sdkpack.session.blobs import BundleBlob
 from sdkpack.session.choice import Choice, Preference, choose_variant
-from sdkpack.session.models import LoadedModel, Resources, open_variant
+from sdkpack.session.models import CONCURRENT, LoadedModel, Resources, open_variant
 
 if TYPE_CHECKING:
     from sdkpack.bundle import VerifiedBundle
@@ -26,8 +27,10 @@ class Options:
 
     Args:
         preference: which variants to take.
-        threads: of the whole session. The models of a pipeline run one after another, so each may use them all while it
-            runs; with several instances, which run side by side, each gets its share.
+        threads: of the whole session; None: as many as there are processors. The models of a pipeline run one after
+            another, so each may use them all while it runs. A model that pipelines only map over lists uses one thread
+            an item, and runs as many items side by side. A runtime that must be loaded once for each instance divides
+            them.
         instances: how many runs of one model go on side by side.
         memory_limit_bytes: of all models together, divided by their sizes.
         device: for the runners, where there are several of a kind.
@@ -54,8 +57,18 @@ class ModelSet:
     """Opens the models of one bundle. Thread-safe, except for `close`."""
 
     def __init__(
-        self, bundle: VerifiedBundle, entries: Mapping[str, ModelEntry], registry: Registry, options: Options
+        self,
+        bundle: VerifiedBundle,
+        entries: Mapping[str, ModelEntry],
+        registry: Registry,
+        options: Options,
+        mapped: frozenset[str] = frozenset(),
     ) -> None:
+        """
+        Args:
+            mapped: models that pipelines run on the items of lists, and in no other way.
+        """
+        self._mapped = mapped
         self._bundle = bundle
         self._entries = entries
         self._registry = registry
@@ -92,6 +105,16 @@ class ModelSet:
                 model = self._models[name] = self._open(name)
             return model
 
+    def lanes(self, name: str) -> int:
+        """How many items of a list to run side by side: a net on one item rarely keeps several threads busy."""
+        if name not in self._mapped:
+            return 1
+        runtimes = {part.runtime for part in self.choice(name).variant.parts}
+        if not all(CONCURRENT in self._registry.runtime(runtime).info.capabilities for runtime in runtimes):
+            return 1
+        threads = self._options.threads or len(os.sched_getaffinity(0))
+        return max(1, threads // self._options.instances)
+
     def info(self, name: str) -> dict[str, Any]:
         """What runs of a model, and why not another variant, as JSON values."""
         facts: dict[str, Any] = {"loaded": name in self._models}
@@ -113,7 +136,7 @@ class ModelSet:
         }
         if name in self._models:
             model = self._models[name]
-            facts |= {"instances": model.instances, "weights_shared": model.weights_shared}
+            facts |= {"copies": model.copies, "weights_shared": model.weights_shared}
         return facts
 
     def close(self) -> None:
@@ -128,7 +151,7 @@ class ModelSet:
     def _open(self, name: str) -> LoadedModel:
         options = self._options
         resources = Resources(
-            threads=options.threads,
+            threads=1 if self.lanes(name) > 1 else options.threads,
             memory_limit_bytes=self._share_of_memory(name),
             instances=options.instances,
             device=options.device,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sdkpack.documents.manifest import Manifest
 from sdkpack.documents.trust import Trust
 from sdkpack.errors import DocumentError, FormatVersionError, IndexDataError, TrustError, UsageError
 from sdkpack.host.registry import Registry
 from sdkpack.session.choice import Preference
-from sdkpack.session.keys import KeyReference, identities_of, trust_policy
+from sdkpack.session.keys import BUILTIN, KeyReference, Plugins, identities_of, trust_policy
 from sdkpack.session.modelset import Options
 from sdkpack.session.session import Session
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["open_session", "read_manifest", "registry_for", "verify_bundle", "verify_public"]
 
-_BUILTIN: Final = "sdkpack.builtin.plugin"
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
 
@@ -110,7 +109,7 @@ def registry_for(plugins: Iterable[str] | None) -> Registry:
         return Registry.scan()
     if isinstance(plugins, str):
         plugins = (plugins,)
-    return Registry.of_modules(dict.fromkeys((_BUILTIN, *plugins)))
+    return Registry.of_modules(dict.fromkeys((BUILTIN, *plugins)))
 
 
 def verify_bundle(
@@ -119,7 +118,7 @@ def verify_bundle(
     trust: Trust | TrustPolicy | KeyReference | Sequence[KeyReference] | None,
     allow_unsigned: bool = False,
     keys: Iterable[KeyReference | Identity] | None = None,
-    registry: Registry,
+    registry: Plugins,
     check_blobs: bool = True,
     grant: Grant | None = None,
     signatures: Sequence[Signature] = (),
@@ -169,7 +168,7 @@ def verify_public(
     *,
     trust: Trust | TrustPolicy | KeyReference | Sequence[KeyReference] | None,
     allow_unsigned: bool = False,
-    registry: Registry,
+    registry: Plugins,
     signatures: Sequence[Signature] = (),
 ) -> tuple[BundleInfo, tuple[TrustedKey, ...]]:
     """Verifies what can be without a content key: signatures, age, and every stored byte. Nothing is decrypted.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from sdkpack.documents.manifest import Manifest
-from sdkpack.errors import SdkpackError, UsageError
+from sdkpack.errors import PluginMissingError, SdkpackError, UsageError
 from sdkpack.host.registry import Registry
 from sdkpack.pipeline.check import check
 from sdkpack.pipeline.deadline import Deadline
@@ -48,12 +49,15 @@ class Session:
         self._manifest = manifest
         self._options = options or Options()
         self._gate = Gate(f"session of {manifest.name} {manifest.version}")
-        self._set = ModelSet(bundle, manifest.models, registry, self._options)
+        self._set = ModelSet(bundle, manifest.models, registry, self._options, _mapped(manifest))
         signatures = {name: _signature(manifest, name) for name in manifest.models}
-        self._pipelines: dict[str, CheckedPipeline] = {
-            name: check(name, pipeline, registry=registry, models=signatures, assets=bundle.read)
-            for name, pipeline in manifest.pipelines.items()
-        }
+        self._pipelines: dict[str, CheckedPipeline] = {}
+        try:
+            for name, pipeline in manifest.pipelines.items():
+                checked = check(name, pipeline, registry=registry, models=signatures, assets=bundle.read)
+                self._pipelines[name] = checked
+        except PluginMissingError as error:
+            raise _with_distributions(error, manifest) from error
 
     def __enter__(self) -> Self:
         return self
@@ -254,9 +258,8 @@ class Session:
                 trace(name, key, value)
         return outputs
 
-    def _call(self, name: str, deadline: Deadline | None) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-        """The model as a pipeline calls it: opened when it is first needed."""
-        return lambda inputs: self._set.opened(name)(inputs, deadline=deadline)
+    def _call(self, name: str, deadline: Deadline | None) -> _Call:
+        return _Call(self._set, name, deadline)
 
     def _models_of(self, names: Sequence[str]) -> list[str]:
         models: dict[str, None] = {}
@@ -289,11 +292,43 @@ class Session:
         return UsageError(f"bundle {self._manifest.name!r} has no pipeline or model {name!r}", hint=hint)
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A model as a pipeline calls it: opened when it is first needed."""
+
+    models: ModelSet
+    name: str
+    deadline: Deadline | None
+
+    @property
+    def lanes(self) -> int:
+        return self.models.lanes(self.name)
+
+    def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return self.models.opened(self.name)(inputs, deadline=self.deadline)
+
+
+def _mapped(manifest: Manifest) -> frozenset[str]:
+    """The models that pipelines run on single items of lists, and in no other way."""
+    steps = [step for pipeline in manifest.pipelines.values() for step in pipeline.steps if step.model is not None]
+    whole = {step.model for step in steps if not step.each or step.batch is not None}
+    return frozenset(step.model for step in steps if step.model is not None and step.model not in whole)
+
+
 def _signature(manifest: Manifest, name: str) -> ModelSignature:
     entry = manifest.models[name]
     return ModelSignature(
         inputs=tuple(tensor.spec() for tensor in entry.inputs), outputs=tuple(tensor.spec() for tensor in entry.outputs)
     )
+
+
+def _with_distributions(error: PluginMissingError, manifest: Manifest) -> PluginMissingError:
+    """The same error, saying what the bundle was made with, where it says so."""
+    if not manifest.plugins:
+        return error
+    needed = " ".join(f"{name}=={version}" for name, version in sorted(manifest.plugins.items()))
+    hint = f"the bundle was made with: pip install {needed}"
+    return PluginMissingError(error.message, hint=hint, where=error.where, problems=error.problems)
 
 
 def _pipeline_info(manifest: Manifest, name: str) -> dict[str, Any]:

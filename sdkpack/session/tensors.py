@@ -126,21 +126,24 @@ def _shape_problem(
     spec: TensorSpec, shape: tuple[int, ...], bound: dict[str, tuple[int, str]] | None
 ) -> Problem | None:
     """Compares sizes; `bound` collects what symbols stand for: size, and the input that said so."""
-    got, expected = str(list(shape)), str(spec.type)
+    message = _shape_mismatch(spec, shape, bound)
+    if not message:
+        return None
+    return Problem(path=spec.name, message=message, got=str(list(shape)), expected=str(spec.type))
+
+
+def _shape_mismatch(spec: TensorSpec, shape: tuple[int, ...], bound: dict[str, tuple[int, str]] | None) -> str:
     if len(shape) != len(spec.shape):
-        message = f"wrong number of dimensions, {len(shape)} instead of {len(spec.shape)}"
-        return Problem(path=spec.name, message=message, got=got, expected=expected)
+        return f"wrong number of dimensions, {len(shape)} instead of {len(spec.shape)}"
     for axis, (size, dim) in enumerate(zip(shape, spec.shape, strict=True)):
         if isinstance(dim, int):
             if size != dim:
-                message = f"wrong size along axis {axis}, {size} instead of {dim}"
-                return Problem(path=spec.name, message=message, got=got, expected=expected)
+                return f"wrong size along axis {axis}, {size} instead of {dim}"
         elif dim != _ANY and bound is not None:
             known, source = bound.setdefault(dim, (size, spec.name))
             if known != size:
-                message = f"{dim} is {size} along axis {axis}, but {known} in {source!r}"
-                return Problem(path=spec.name, message=message, got=got, expected=expected)
-    return None
+                return f"{dim} is {size} along axis {axis}, but {known} in {source!r}"
+    return ""
 
 
 def _listed(names: Sequence[str] | Mapping[str, Any]) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sdkpack.documents.pipeline import BatchPolicy, Step
+from sdkpack.errors import RunError
 from sdkpack.pipeline.batch import Batch, plan_batches
 from sdkpack.pipeline.each import run_each
 
@@ -84,6 +88,39 @@ def test_a_batch_ends_only_where_it_must(shapes: Shapes, policy: BatchPolicy) ->
         assert len(one.items) == policy.max or first != second
 
 
+@dataclass(frozen=True)
+class _Call:
+    """A function as a step's call."""
+
+    function: Callable[[Any, str], dict[str, Any]]
+    lanes: int = 1
+
+    def __call__(self, inputs: Any, item: str = "") -> dict[str, Any]:
+        return self.function(inputs, item)
+
+
+@given(st.integers(0, 20), st.integers(1, 5), st.data())
+def test_items_side_by_side_come_back_in_list_order(count: int, lanes: int, data: st.DataObject) -> None:
+    chosen = [number for number in range(count) if data.draw(st.booleans())]
+    step = Step(id="m", model="m", inputs={"x": "xs"}, outputs={"y": "ys"}, each=("x",))
+    side_by_side = _Call(lambda inputs, _: {"y": inputs["x"] * 2}, lanes)
+    results = run_each(side_by_side, step, {"x": list(range(count))}, chosen, None)
+    assert results == {number: {"y": number * 2} for number in chosen}
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_the_first_failure_by_order_is_raised(lanes: int) -> None:
+    step = Step(id="m", model="m", inputs={"x": "xs"}, outputs={"y": "ys"}, each=("x",))
+
+    def call(inputs: Any, item: str) -> dict[str, Any]:
+        if inputs["x"] >= 2:
+            raise RunError(item)
+        return {"y": inputs["x"]}
+
+    with pytest.raises(RunError, match=r"^item 2$"):
+        run_each(_Call(call, lanes), step, {"x": list(range(8))}, range(8), None)
+
+
 @given(st.lists(st.tuples(heights, widths), max_size=15), policies, st.data())
 def test_results_come_back_in_list_order(
     sizes: list[tuple[int, int]], policy: BatchPolicy, data: st.DataObject
@@ -99,7 +136,7 @@ def test_results_come_back_in_list_order(
         # The greatest of each row: padding is 0, so the item's own number comes through, if it has any element.
         return {"y": batch.reshape(len(batch), -1).max(axis=1, initial=0)[:, None]}
 
-    results = run_each(call, step, {"x": items}, chosen, None)
+    results = run_each(_Call(call), step, {"x": items}, chosen, None)
     assert sorted(results) == chosen
     assert [float(results[number]["y"][0, 0]) for number in chosen] == [
         float(number) if items[number].size else 0.0 for number in chosen
@@ -118,7 +155,7 @@ def test_padding_keeps_the_item_and_fills_the_rest(one: int, other: int, dtype: 
         batches.append(inputs["x"])
         return {"y": inputs["x"]}
 
-    run_each(call, step, {"x": items}, [0, 1], None)
+    run_each(_Call(call), step, {"x": items}, [0, 1], None)
     (batch,) = batches
     assert batch.dtype.name == dtype
     assert batch.shape == (2, 2, max(one, other, 5))

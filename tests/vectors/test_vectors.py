@@ -90,6 +90,21 @@ def test_vector(path: Path) -> None:
     assert header.one("message") in str(caught.value)
 
 
+STRUCTURAL = [
+    path
+    for path in FILES
+    if (header := Header.parse(path.read_bytes())).one("expect") in ("prologue", "envelope", "directory")
+    and header.one("message") != "authentication failed"
+    and path.stem != "scrypt_cost_19"  # the reader's own cap, applied when the stanza is tried
+]
+
+
+@pytest.mark.parametrize("path", STRUCTURAL, ids=lambda path: path.stem)
+def test_structure_is_refused_before_any_key_is_used(path: Path) -> None:
+    with pytest.raises(BundleError):
+        open_bundle(Header.parse(path.read_bytes()).data)
+
+
 def test_checked_in_vectors_are_what_the_script_makes() -> None:
     recorded = load_recorded()
     made = {vector.name: Header.parse(vector.encode()) for vector in make_all(recorded)}

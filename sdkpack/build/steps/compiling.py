@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +32,9 @@ from sdkpack.types import TensorSpec
 
 __all__ = ["Toolchain", "compile_step", "find_toolchain", "model_input"]
 
+# Roles become names of files in the bundle.
+_ROLE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,16}")
 _INLINE_BELOW_BYTES: Final = 256 << 20
 """A model with weights beyond this gets them in a file beside it: well below protobuf's 2 GiB, and one copy in memory
 less for whoever loads it."""
@@ -43,6 +48,8 @@ class Toolchain:
     compiler: Compiler
     fingerprint: str
     """Empty where the tool has none; nothing that it makes is then reused."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """A compiler is called by one thread at a time."""
 
     @property
     def name(self) -> str:
@@ -90,10 +97,7 @@ def compile_step(
         DocumentError: the runtime refuses its settings.
     """
     info = toolchain.row.info
-    if settings.precision not in info.precisions:
-        raise UsageError(
-            f"runtime {info.name!r} has no precision {settings.precision!r}, expected {' or '.join(info.precisions)}"
-        )
+    _check_precision(info, settings.precision)
     schema = ParamSchema(info)
     params = schema.instance(settings.params, path=f"targets.{target}.with")
     tool = f"{fingerprints.plugin(toolchain.row.plugin)}; {toolchain.fingerprint}"
@@ -117,6 +121,13 @@ def compile_step(
     )  # fmt: skip
     cacheable = bool(toolchain.fingerprint) and imported.cacheable
     return Step(plan=plan, work=work, after=(imported.id,), cacheable=cacheable)
+
+
+def _check_precision(info: RuntimeInfo, precision: str) -> None:
+    if precision not in info.precisions:
+        raise UsageError(
+            f"runtime {info.name!r} has no precision {precision!r}, expected {' or '.join(info.precisions)}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +155,10 @@ class _Work:
             shapes=dict(self.settings.shapes),
         )
         context.progress(None, f"compiling for {self.toolchain.name}")
-        compiled = self._checked(self.toolchain.compiler.compile(request, context), imported)
+        with self.toolchain.lock:
+            context.check_cancelled()
+            answer = self.toolchain.compiler.compile(request, context)
+        compiled = self._checked(answer, imported)
         result = self._store(compiled, source, imported, context)
         context.progress(None, "comparing with the source")
         evidence, sample = check_parity(
@@ -175,8 +189,10 @@ class _Work:
             raise PluginBrokenError(f"{where} returned parts that do not give the output {lacking[0]!r}")
         for part in compiled.parts:
             roles = [file.role for file in part.files]
-            if len(set(roles)) != len(roles):
-                raise PluginBrokenError(f"{where} returned a part with a role twice: {', '.join(sorted(roles))}")
+            if len(set(roles)) != len(roles) or not all(_ROLE.fullmatch(role) for role in roles):
+                raise PluginBrokenError(
+                    f"{where} returned a part whose roles are not names, each once: {', '.join(sorted(roles))}"
+                )
         return compiled
 
     def _store(
@@ -192,8 +208,8 @@ class _Work:
         for number, part in enumerate(compiled.parts):
             names = {}
             for file in part.files:
-                name = f"{number}/{file.role}"
                 mine = known.get(file.path)
+                name = f"{number}/{file.role}{'' if mine else _suffix(file.path)}"
                 files[name] = (
                     StoredFile(digest=mine.digest, size_bytes=mine.size_bytes, media_type=file.media_type)
                     if mine else self.store.adopt(self._within(file.path, context), file.media_type)
@@ -226,6 +242,11 @@ class _Work:
                 f"runtime {self.toolchain.name!r} returned a file outside of its work folder: {path}"
             )
         return path
+
+
+def _suffix(path: Path) -> str:
+    """Kept in the bundle: some libraries choose their reader by it."""
+    return path.suffix if _SUFFIX.fullmatch(path.suffix) else ""
 
 
 def model_input(name: str, imported: Imported, store: Store, folder: Path) -> ModelInput:

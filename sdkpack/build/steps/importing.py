@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sdkpack.build.context import BuildContext
-from sdkpack.build.digests import FileStamp, digest_json, stamp_file
+from sdkpack.build.digests import FileStamp, digest_json
 from sdkpack.build.fingerprint import Fingerprints
 from sdkpack.build.runner import Results, Step
 from sdkpack.build.sources import SourceFile
@@ -98,7 +98,7 @@ def stamp_model(source: SourceFile, store: Store, fingerprints: Fingerprints) ->
         FileError: the model file cannot be read.
         ModelError: it is no model.
     """
-    stamp = stamp_file(source.path)
+    stamp = store.stamps.stamp(source.path)
     key = digest_json({"kind": "locations", "fingerprint": fingerprints.core(*LIBRARIES), "file": stamp.digest})
     known = store.get(key)
     if known is None:
@@ -111,7 +111,7 @@ def stamp_model(source: SourceFile, store: Store, fingerprints: Fingerprints) ->
     for location in known.data["locations"]:
         try:
             # Only a digest of it is kept. Whether a model may name this place, the step's resolver decides.
-            external[location] = stamp_file(source.path.parent / location)
+            external[location] = store.stamps.stamp(source.path.parent / location)
         except (FileError, ValueError):
             missing.append(location)
     return ModelFiles(source=source, stamp=stamp, external=external, missing=tuple(missing))

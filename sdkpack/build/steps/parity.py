@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -77,21 +78,17 @@ def check_parity(
         ParityError: an output is further off than the precision's tolerance.
         StepError: the variant runs with no input that can be made for it.
     """
-    precision = result.data["precision"]
     specs = given_shapes(variant_inputs(result, imported.inputs), sample)
-    loaded = opener.open(result, model=model)
-    try:
+    with closing(opener.open(result, model=model)) as loaded:
         inputs, first = fit_samples(specs, loaded, seed=settings.seed, what=f"model {model!r}")
         second = loaded(inputs)
-    finally:
-        loaded.close()
     report = _Report(
         reference=reference_name(),
         samples=[digest_bytes(write_npz(inputs))],
         where={"kind": "host", "runtime": runtime.name},
         tools=needed_distributions([runtime.row]) | {"onnx": reference_name().split()[1]},
-        tolerance=tolerance_for(precision),
-        precision=precision,
+        tolerance=tolerance_for(result.data["precision"]),
+        precision=result.data["precision"],
     )
     findings = [report.determinism(first, second)]
     shapes = {name: list(array.shape) for name, array in inputs.items()}
@@ -106,11 +103,10 @@ def check_parity(
     except NotComparableError as error:
         findings[0]["note"] = f"not compared with the source model: {error}"
         context.warn(findings[0]["note"])
-        return findings, shapes
-    parity = report.parity(first, reference, model=model, runtime=runtime.name, shapes=shapes)
-    if _SAYS_LITTLE in parity["note"]:
-        context.warn(f"{parity['note']}: a recorded run on a real sample says more (pipelines.NAME.samples)")
-    findings.append(parity)
+    else:
+        findings.append(report.parity(first, reference, model=model, runtime=runtime.name, shapes=shapes))
+        if _SAYS_LITTLE in findings[1]["note"]:
+            context.warn(f"{findings[1]['note']}: a recorded run on a real sample says more (pipelines.NAME.samples)")
     return findings, shapes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,16 +44,23 @@ class FaultyParams:
     """Outputs get another multiple of it in each run."""
     crash: str = ""
     """`compile`: a bug; `result`: no result; `outside`: a file from elsewhere; `lacks`: an output is missing;
-    `link`: a symbolic link; `interrupt`: ^C."""
+    `link`: a symbolic link; `role`: a hostile role; `interrupt`: ^C."""
 
 
 class FaultyCompiler:
+    def __init__(self) -> None:
+        self.busy = 0
+
     def probe(self) -> Probe:
         return Probe(ok=True, fingerprint="faulty 1")
 
     def compile(self, request: CompileRequest, context: StepContext) -> CompileResult:
         params: FaultyParams = request.params
         model = request.models[0]
+        self.busy += 1
+        time.sleep(0.05)
+        assert self.busy == 1, "called by two threads at a time"
+        self.busy -= 1
         copy = context.work / "model.onnx"
         shutil.copyfile(model.path, copy)
         outputs = model.outputs
@@ -72,7 +80,11 @@ class FaultyCompiler:
                 outputs = ()
         part = CompiledPart(
             runtime="test.faulty",
-            files=(PartFile(role="model", path=copy, media_type="application/x-test"),),
+            files=(
+                PartFile(
+                    role="../model" if params.crash == "role" else "model", path=copy, media_type="application/x-test"
+                ),
+            ),
             inputs=model.inputs,
             outputs=outputs,
             options={"factor": params.factor, "noise": params.noise},

@@ -128,8 +128,11 @@ def test_a_record_under_another_name_is_unknown(store: Store) -> None:
 def test_verify_removes_what_is_damaged(store: Store) -> None:
     good, bad = put(store, b"good"), put(store, b"bad", OTHER)
     damage(store.path(bad.digest), b"bat")
+    half = store.root / "objects" / ".sdkpack-0123456789abcdef.part"
+    half.write_bytes(b"half")
     assert store.verify() == (bad.digest,)
     assert store.verify() == ()
+    assert half.exists()
     assert store.read(good) == b"good"
     assert not store.path(bad.digest).exists()
 
@@ -236,3 +239,29 @@ def test_default_root() -> None:
     assert default_root({"XDG_CACHE_HOME": "/c", "HOME": "/h"}) == Path("/c/sdkpack/store")
     assert default_root({"XDG_CACHE_HOME": "relative", "HOME": "/h"}) == Path("/h/.cache/sdkpack/store")
     assert default_root({"HOME": "/h"}) == Path("/h/.cache/sdkpack/store")
+
+
+def test_a_large_object_is_hashed_again_only_where_it_was_written_to(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdkpack.build.store._REHASH_BELOW_BYTES", 10)
+    file = put(store, b"large enough")
+    hashed: list[Path] = []
+    digest = store._digest
+    monkeypatch.setattr(store, "_digest", lambda path: (hashed.append(path), digest(path))[1])
+    assert store.get(KEY) is not None
+    assert hashed == []
+    path = store.path(file.digest)
+    os.utime(path)
+    assert store.get(KEY) is not None
+    assert hashed == [path]
+    damage(path, b"LARGE enough")
+    assert store.get(KEY) is None
+
+
+def test_a_second_put_of_a_damaged_large_object_mends_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdkpack.build.store._REHASH_BELOW_BYTES", 10)
+    file = put(store, b"large enough")
+    damage(store.path(file.digest), b"LARGE enough")
+    put(store, b"large enough")
+    assert store.read(file) == b"large enough"

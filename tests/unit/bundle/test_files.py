@@ -26,13 +26,10 @@ def test_nothing_has_the_name_before_the_end(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a"]
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, OutputError("x")])
-def test_an_error_leaves_nothing(error: BaseException | type[BaseException], tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [ValueError, MemoryError, KeyboardInterrupt, SystemExit])
+def test_an_error_leaves_nothing(error: type[BaseException], tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old")
-    with (
-        pytest.raises((ValueError, KeyboardInterrupt, SystemExit, OutputError)),
-        atomic_file(tmp_path / "a", overwrite=True) as out,
-    ):
+    with pytest.raises(error), atomic_file(tmp_path / "a", overwrite=True) as out:
         out.write(b"new")
         raise error
     assert (tmp_path / "a").read_bytes() == b"old"

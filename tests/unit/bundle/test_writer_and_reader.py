@@ -320,6 +320,15 @@ def test_copying_falls_back_where_the_kernel_cannot(tmp_path: Path) -> None:
         assert (tmp_path / str(number)).read_bytes() == data[5:-5]
 
 
+def test_every_public_name_has_its_home() -> None:
+    import sdkpack.bundle
+
+    for name in sdkpack.bundle.__all__:
+        assert getattr(sdkpack.bundle, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'missing'"):
+        _ = sdkpack.bundle.missing  # type: ignore[attr-defined]
+
+
 def test_importing_the_package_loads_nothing() -> None:
     code = "import sys, sdkpack.bundle; print([n for n in sys.modules if n.partition('.')[0] in HEAVY])"
     code = code.replace("HEAVY", repr({"cryptography", "msgpack", "numpy", "pydantic"}))

@@ -107,7 +107,7 @@ def sdkpack_runtimes() -> list[RuntimeInfo]:
     return [
         _runtime("fake"),
         _runtime("fake.fast", words=("run.concurrent",)),
-        _runtime("fake.clone", runner="CloningRunner", words=("run.clone", "run.concurrent")),
+        _runtime("fake.clone", runner="CloningRunner", words=("run.clone",)),
         _runtime("fake.windows", platforms=("windows/*",)),
         _runtime("fake.apart", isolation="environment"),
         _runtime("fake.gone", runner="NoSuchRunner"),

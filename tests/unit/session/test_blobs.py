@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,6 +41,21 @@ def test_memory_holds_the_content_aligned_and_writable(size: int) -> None:
     if size:
         assert ctypes.addressof(ctypes.c_char.from_buffer(view)) % 4096 == 0
     assert not view.readonly
+    one.close()
+
+
+@pytest.mark.parametrize("size", [5000, 3 << 20])
+def test_memory_is_left_out_of_core_dumps(size: int) -> None:
+    one = blob(bytes(size))
+    address = ctypes.addressof(ctypes.c_char.from_buffer(one.memory()))
+    flags = ""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if match := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            inside = int(match[1], 16) <= address < int(match[2], 16)
+        elif inside and line.startswith("VmFlags:"):
+            flags = line
+    assert " dd" in flags
     one.close()
 
 

@@ -138,7 +138,7 @@ def test_with_the_word_calls_go_in_side_by_side() -> None:
 @pytest.mark.parametrize(("runtime", "shared"), [("fake", False), ("fake.clone", True)])
 def test_instances_run_side_by_side_and_say_whether_they_share(runtime: str, shared: bool) -> None:
     model = load(part(runtime, sleep_s=0.05), resources=Resources(instances=3, threads=7, memory_limit_bytes=900))
-    assert model.instances == 3 and model.weights_shared is shared
+    assert model.copies == 3 and model.weights_shared is shared
     began = time.monotonic()
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda _: model({"x": X}), range(3)))
@@ -150,6 +150,17 @@ def test_instances_run_side_by_side_and_say_whether_they_share(runtime: str, sha
     assert [session.closed for session in fakes.OPENED] == [1, 1, 1]
 
 
+def test_a_concurrent_runtime_serves_all_instances_from_one_copy_with_the_whole_budget() -> None:
+    resources = Resources(instances=3, threads=6, memory_limit_bytes=900)
+    model = load(part("fake.fast", sleep_s=0.05), resources=resources)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda _: model({"x": X}), range(3)))
+    assert (model.copies, model.weights_shared, len(fakes.OPENED)) == (1, True, 1)
+    assert fakes.OPENED[0].most_busy > 1
+    assert (fakes.OPENED[0].request.threads, fakes.OPENED[0].request.memory_limit_bytes) == (6, 900)
+    model.close()
+
+
 def test_one_instance_shares_with_nobody_and_budgets_are_whole() -> None:
     model = load(resources=Resources(threads=4))
     assert model.weights_shared and fakes.OPENED[0].request.threads == 4
@@ -157,7 +168,7 @@ def test_one_instance_shares_with_nobody_and_budgets_are_whole() -> None:
 
 
 def test_at_least_one_thread_each() -> None:
-    assert Resources(threads=2, instances=5).per_instance() == (1, None)
+    assert Resources(threads=2).divided(5) == (1, None)
 
 
 @pytest.mark.parametrize("runtime", ["fake", "fake.clone"])
@@ -195,3 +206,16 @@ def test_close_waits_for_calls_under_way() -> None:
         model.close()
         assert running.done()
         np.testing.assert_array_equal(running.result()["y"], X)
+
+
+def test_a_part_that_fails_to_close_keeps_no_other_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(part(gives="a"), part(takes="a"))
+
+    def fail() -> None:
+        raise RunError("stuck")
+
+    monkeypatch.setattr(fakes.OPENED[1], "close", fail)
+    with pytest.raises(RunError, match="stuck"):
+        model.close()
+    assert fakes.OPENED[0].closed == 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("sdkpack-net")]

@@ -208,7 +208,7 @@ def test_the_variant_is_chosen_and_info_says_why(opened: Opener) -> None:
     facts = session.info()
     assert facts["encrypted"] and facts["identity"].startswith("sha256:") and len(facts["signed_by"]) == 1
     net = facts["models"]["net"]
-    assert (net["loaded"], net["target"], net["runtimes"], net["instances"]) == (True, "cpu", ["fake"], 1)
+    assert (net["loaded"], net["target"], net["runtimes"], net["copies"]) == (True, "cpu", ["fake"], 1)
     assert net["refused"] == [{"target": "npu", "reason": "was compiled for another chip"}]
     assert net["size_bytes"] == BIAS.nbytes
     assert facts["pipelines"]["main"]["inputs"] == {"x": "tensor(float32, [N, 3])"}
@@ -271,6 +271,10 @@ def test_an_operator_that_is_not_installed_is_named_at_open(publisher: Publisher
     path = publisher.write(manifest().to_object(), files())
     with pytest.raises(PluginMissingError, match=r"fake\.times"):
         sdkpack.open(path, trust=publisher.public, keys=[publisher.key], plugins=[])
+    path = publisher.write(manifest(plugins={"acme-times": "1.2"}).to_object(), files())
+    with pytest.raises(PluginMissingError) as caught:
+        sdkpack.open(path, trust=publisher.public, keys=[publisher.key], plugins=[])
+    assert caught.value.hint == "the bundle was made with: pip install acme-times==1.2"
 
 
 def test_no_thread_is_left_behind(opened: Opener) -> None:
@@ -287,6 +291,23 @@ def test_loads_nothing_with_the_name_of_a_part_that_the_bundle_lacks(opened: Ope
     with pytest.raises(SdkpackError, match=r"models/net/none\.bin") as caught:
         sdkpack.open(path, trust=publisher.public, keys=[publisher.key], plugins=[FAKES])
     assert caught.value.exit_code == 4
+
+
+def test_logs_hold_neither_inputs_nor_keys(
+    opened: Opener, publisher: Publisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    import logging
+
+    secret = publisher.key.read_text().splitlines()[-1][-20:]
+    with caplog.at_level(logging.DEBUG):
+        session = opened()
+        session.run("main", x=np.full((1, 3), 123456.5, np.float32))
+        with pytest.raises(SdkpackError) as caught:
+            session.run("main", x=np.full((1, 4), 123456.5, np.float32))
+    assert "opened target cpu" in caplog.text
+    for text in (caplog.text, str(caught.value), str(caught.value.as_dict())):
+        assert "123456" not in text and "246913" not in text and secret not in text
+    assert not logging.getLogger("sdkpack").handlers
 
 
 def test_bundles_helper_is_real(publisher: Publisher) -> None:

@@ -19,7 +19,7 @@ from sdkpack.plugin import (
     Probe,
     StepContext,
 )
-from sdkpack_onnxruntime.library import load_library
+from sdkpack_onnxruntime.library import installed_build, load_library
 from sdkpack_onnxruntime.needs import MINIMUM, TOKEN
 from sdkpack_onnxruntime.options import Options
 from sdkpack_onnxruntime.params import OnnxRuntimeParams
@@ -79,11 +79,10 @@ class OnnxRuntimeCompiler:
     """Checks models with the installed onnxruntime and fixes their session settings."""
 
     def probe(self) -> Probe:
-        try:
-            library = load_library()
-        except ImportError as error:
-            return Probe(ok=False, missing=f"onnxruntime cannot be imported: {error}", mend="pip install onnxruntime")
-        return Probe(ok=True, fingerprint=f"onnxruntime {library.__version__} {library.get_build_info()}")
+        build = installed_build()
+        if build is None:
+            return Probe(ok=False, missing="onnxruntime is not installed", mend="pip install onnxruntime")
+        return Probe(ok=True, fingerprint=build)
 
     def compile(self, request: CompileRequest, context: StepContext) -> CompileResult:
         """One variant a model, its files passed through unchanged.

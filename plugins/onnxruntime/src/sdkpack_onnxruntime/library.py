@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
+import re
 import sys
+from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["available_devices", "load_library", "provider_of"]
+__all__ = ["available_devices", "installed_build", "load_library", "provider_of"]
 
 _SWITCH: Final = "ORT_DISABLE_TELEMETRY"
 _SUFFIX: Final = "ExecutionProvider"
+
+
+def installed_build() -> str | None:
+    """Which onnxruntime is installed, told by its files and without loading it; None where there is none.
+
+    Several distributions bring the module (CPU, GPU, vendors' own), so the libraries' names and sizes are told too.
+    """
+    spec = importlib.util.find_spec("onnxruntime")
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent
+    version = re.search(r'^__version__ = "([^"]+)"', (folder / "__init__.py").read_text("utf-8"), re.MULTILINE)
+    libraries = sorted(path for path in (folder / "capi").glob("*.so*") if path.is_file())
+    parts = [f"{path.name}:{path.stat().st_size}" for path in libraries]
+    return " ".join(["onnxruntime", version[1] if version else "of unknown version", *parts])
 
 
 def load_library() -> Any:

@@ -22,7 +22,8 @@ _LEVELS: Final = {
     "basic": "ORT_ENABLE_BASIC",
     "off": "ORT_DISABLE_ALL",
 }
-_ERRORS_ONLY: Final = 3
+# Errors are raised; printed as well they would stand among the output of whoever uses the bundle.
+_FATAL_ONLY: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ class Options:
         result.intra_op_num_threads = self.threads if threads is None else threads
         result.inter_op_num_threads = 1
         result.enable_cpu_mem_arena = self.arena
-        result.log_severity_level = _ERRORS_ONLY
+        result.log_severity_level = _FATAL_ONLY
         result.add_session_config_entry("session.intra_op.allow_spinning", "1" if self.spinning else "0")
         if self.device != "cpu":
             # Without it, nodes that the device cannot run move to the CPU silently.

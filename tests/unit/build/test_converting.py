@@ -1,0 +1,137 @@
+"""From a model of another format to a bundle, the converter in an environment of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sdkpack.build.pack import PackResult
+from sdkpack.build.steps.converting import choose_converter
+from sdkpack.documents.recipe import ConvertSection
+from sdkpack.errors import DocumentError, FileError, ModelError, PluginError, PluginMissingError
+from sdkpack.host.registry import Registry
+from sdkpack.host.tools import ToolHost
+
+RECIPE = """
+recipe = 1
+bundle = {{ name = "tiny", version = "1.0.0" }}
+models.net.source = "net.sizes"
+{settings}
+targets.cpu.runtime = "onnxruntime"
+"""
+
+Pack = Callable[..., PackResult]
+
+
+@pytest.fixture(scope="session")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("environments")
+
+
+@pytest.fixture(scope="session")
+def registry() -> Registry:
+    modules = ["sdkpack.builtin.plugin", "sdkpack_onnxruntime.plugin", "tests.unit.build.converters"]
+    found = Registry.of_modules(modules)
+    assert [plugin.reason for plugin in found.plugins] == ["", "", ""]
+    return found
+
+
+@pytest.fixture
+def tools(environments: Path) -> ToolHost:
+    return ToolHost(environ={"SDKPACK_ENVIRONMENTS": str(environments), "PATH": "/usr/bin:/bin"})
+
+
+@pytest.fixture
+def foreign(folder: Path, packed: Pack, environments: Path, monkeypatch: pytest.MonkeyPatch) -> Pack:
+    monkeypatch.setenv("SDKPACK_ENVIRONMENTS", str(environments))
+    (folder / "net.sizes").write_text("SIZES 3")
+    (folder / "scale.txt").write_text("2.5")
+
+    def run(settings: str = "", **options: object) -> PackResult:
+        return packed(RECIPE.format(settings=settings), overwrite=True, **options)
+
+    return run
+
+
+def test_a_foreign_model_packs(foreign: Pack, folder: Path) -> None:
+    import sdkpack
+
+    result = foreign('models.net.convert = { files = { scale = "scale.txt" }, with = { bias = 1.0 } }')
+    source = result.manifest.models["net"].source
+    assert (source.reference, source.format, source.size_bytes) == ("net.sizes", "text/x-sizes", 7)
+    assert [step.kind for step in result.plan.steps] == ["convert", "import", "compile", "golden"]
+    assert {"net.sizes", "scale.txt"} <= set(result.plan.inputs)
+    report = {step.id: step for step in result.report.steps}
+    assert report["net/convert"].note == "made by work"
+    assert set(report["net/convert"].isolation) >= {"memory", "network", "files"}
+    assert result.path is not None
+    assert str(folder) not in result.path.read_bytes().decode("latin-1")
+    import numpy as np
+
+    with sdkpack.open(result.path, allow_unsigned=True) as session:
+        found = session.run("net", {"x": np.array([[1, 2, 3]], dtype="float32")})
+        assert np.allclose(found["y"], [[3.5, 6.0, 8.5]])
+
+
+def test_it_is_converted_once(foreign: Pack, folder: Path, reporter: object) -> None:
+    first = foreign()
+    again = foreign()
+    assert (again.ran, again.cached) == (0, first.ran)
+    assert again.identity == first.identity
+    (folder / "net.sizes").write_text("SIZES 4")
+    assert foreign().ran == first.ran
+
+
+def test_a_refusing_converter_names_the_model(foreign: Pack, folder: Path) -> None:
+    (folder / "net.sizes").write_text("SIZES none at all")
+    with pytest.raises(ModelError, match="no sizes in it") as error:
+        foreign()
+    assert "write SIZES and a number" in error.value.hint
+    assert not (folder.parent / "out.sdkpack").exists()
+
+
+def test_wrong_settings_of_a_converter_are_told(foreign: Pack) -> None:
+    with pytest.raises(DocumentError, match=r"models\.net\.convert\.with\.bais"):
+        foreign("models.net.convert = { with = { bais = 1.0 } }")
+    with pytest.raises(PluginMissingError, match=r"has a converter 'test\.size'"):
+        foreign('models.net.convert = { converter = "test.size" }')
+    with pytest.raises(FileError, match=r"scal\.txt"):
+        foreign('models.net.convert = { files = { scale = "scal.txt" } }')
+
+
+def choose(registry: Registry, tools: ToolHost, path: Path, content: str, named: str | None = None) -> str | None:
+    path.write_text(content)
+    section = ConvertSection(converter=named) if named else None
+    row = choose_converter(path, section, registry, tools)
+    return row.info.name if row else None
+
+
+def test_the_surest_converter_is_taken(registry: Registry, tools: ToolHost, tmp_path: Path) -> None:
+    assert choose(registry, tools, tmp_path / "a.sizes", "SIZES 3") == "test.sizes", "magic bytes over a suffix"
+    assert choose(registry, tools, tmp_path / "a.onnx", "SIZES 3") == "test.sizes", "magic bytes over a name"
+    assert choose(registry, tools, tmp_path / "a.onnx", "sizes") is None, "a model says that it is ONNX"
+    assert choose(registry, tools, tmp_path / "a.bin", "SIZES 3", named="test.twin") == "test.twin"
+    assert choose(registry, tools, tmp_path / "a.bin", "a few sizes") == "test.twin", "only a look inside tells"
+    assert choose(registry, tools, tmp_path / "a.bin", "nothing known") is None
+    assert choose(registry, tools, tmp_path / "a.back", "nothing known") is None, "one that writes no ONNX"
+    assert choose(registry, tools, tmp_path / "a.twin", "a few sizes") == "test.twin", "one looked, one did not"
+
+
+def test_two_that_are_equally_sure_are_told(registry: Registry, tools: ToolHost, tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=r"the converters 'test\.twin' and 'test\.other' both claim") as error:
+        choose(registry, tools, tmp_path / "a.twin", "nothing known")
+    assert "convert.converter = 'test.twin'" in error.value.hint
+
+
+def test_what_nobody_reads_is_told_as_before(packed: Pack, folder: Path) -> None:
+    (folder / "net.bin").write_text("nothing known")
+    with pytest.raises(ModelError, match="not an ONNX model"):
+        packed(RECIPE.format(settings="").replace("net.sizes", "net.bin"))
+
+
+def test_a_missing_source_is_told_once(packed: Pack) -> None:
+    with pytest.raises(FileError, match=r"there is no file 'net\.sizes'") as error:
+        packed(RECIPE.format(settings=""))
+    assert error.value.problems == ()
