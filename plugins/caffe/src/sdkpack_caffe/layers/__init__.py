@@ -17,9 +17,19 @@ _DROPPED = frozenset({"Accuracy", "DetectionEvaluate", "HDF5Output", "Silence"})
 @cache
 def rules() -> Rules:
     """All layers that can be converted, by type."""
-    from sdkpack_caffe.layers import activations, arithmetic, convolution, pooling, response, shapes
+    from sdkpack_caffe.layers import (
+        activations,
+        arithmetic,
+        convolution,
+        detections,
+        pooling,
+        priors,
+        response,
+        shapes,
+        sizes,
+    )
 
-    families = (activations, arithmetic, convolution, pooling, response, shapes)
+    families = (activations, arithmetic, convolution, detections, pooling, priors, response, shapes, sizes)
     return {name: rule for family in families for name, rule in family.RULES.items()}
 
 
