@@ -83,8 +83,8 @@ CONVOLUTIONS = [
 POOLINGS = [
     Case("Pooling", f"pooling_param {{ pool: {'AVE' if mean else 'MAX'} kernel_size: {k} stride: {s} pad: {p} "
          f"{'' if ceil else 'round_mode: FLOOR '}}}",
-         plain(lambda x, k=k, s=s, p=p, ceil=ceil, mean=mean: d.pool(x, k, s, p, ceil=ceil, mean=mean)), inputs=(shape,),
-         opencv=ceil)
+         plain(lambda x, k=k, s=s, p=p, ceil=ceil, mean=mean: d.pool(x, k, s, p, ceil=ceil, mean=mean)),
+         inputs=(shape,), opencv=ceil)
     for mean in (False, True)
     for ceil in (True, False)
     for k, s, p in ((2, 2, 0), (3, 2, 0), (3, 2, 1), (3, 1, 1), (2, 2, 1), (5, 3, 2), (3, 3, 1))
@@ -103,7 +103,8 @@ POOLINGS = [
 ACTIVATIONS = [
     Case("ReLU", "", plain(lambda x: np.maximum(x, 0)), opencv=True),
     Case("ReLU", "relu_param { negative_slope: 0.3 }", plain(lambda x: np.where(x > 0, x, 0.3 * x)), opencv=True),
-    Case("PReLU", "", lambda x, b: np.where(x[0] > 0, x[0], channelwise(x[0], b[0]) * x[0]), blobs=((4,),), opencv=True),
+    Case("PReLU", "", lambda x, b: np.where(x[0] > 0, x[0], channelwise(x[0], b[0]) * x[0]), blobs=((4,),),
+         opencv=True),
     Case("PReLU", "prelu_param { channel_shared: true }",
          lambda x, b: np.where(x[0] > 0, x[0], b[0].ravel()[0] * x[0]), blobs=((1,),)),
     Case("PReLU", "", lambda x, b: np.where(x[0] > 0, x[0], b[0] * x[0]), inputs=((2, 6),), blobs=((6,),)),

@@ -56,6 +56,10 @@ class Graph:
     notes: list[str] = field(default_factory=list)
     _names: set[str] = field(default_factory=set)
 
+    def reserve(self, names: Iterable[str]) -> None:
+        """Keeps names of blobs free."""
+        self._names.update(names)
+
     def fresh(self, wanted: str) -> str:
         """A name that nothing has yet."""
         name, number = wanted, 1

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from sdkpack.errors import ModelError, Problem
 from sdkpack.types import TensorSpec
 from sdkpack_caffe.caffemodel import Blob, read_caffemodel
 from sdkpack_caffe.graph import Graph, LayerError, Scope, Shape, Value
 from sdkpack_caffe.layers import is_dropped, is_training_data, rule_for
+from sdkpack_caffe.openness import Sizes, merge_trials, open_planes, trial_sizes
 from sdkpack_caffe.params import CaffeParams
 from sdkpack_caffe.prototxt import Layer, Network, read_prototxt
-from sdkpack_caffe.write import model_bytes
+from sdkpack_caffe.write import build_model
 
 __all__ = ["convert_network"]
-
-_Sizes = tuple[int | str, ...]
-_TRIALS: Final = (24, 31, 45)
-"""Sizes that stand in for open ones: even and odd, so that rounding shows."""
 
 
 def convert_network(
@@ -40,12 +37,27 @@ def convert_network(
             hint='if it does nothing at inference: convert.with.unknown_fields = "ignore"', where=prototxt.name,
         )  # fmt: skip
     blobs = read_caffemodel(caffemodel)
-    wanted: dict[str, _Sizes] = {spec.name: spec.shape for spec in declared} | dict(params.shapes)
-    walk = _walk(network, blobs, params, wanted, prototxt.name)
-    notes = [*walk.graph.notes]
+    wanted: dict[str, Sizes] = {spec.name: spec.shape for spec in declared} | dict(params.shapes)
+    content, notes = _model(network, blobs, params, wanted, prototxt)
     if network.unknown_field:
         notes.append(f"ignored a field of the prototxt: {network.unknown_field}")
-    return model_bytes(walk.graph, walk.inputs, walk.outputs, name=network.name or prototxt.stem), tuple(notes)
+    return content, tuple(notes)
+
+
+def _model(
+    network: Network, blobs: Mapping[str, tuple[Blob, ...]], params: CaffeParams, wanted: Mapping[str, Sizes],
+    prototxt: Path,
+) -> tuple[bytes, list[str]]:  # fmt: skip
+    """Converts for one size, or where sizes are open for several: only what is the same for all fits them all."""
+    models, walks, name = [], [], network.name or prototxt.stem
+    trials = trial_sizes(network, wanted)
+    for sizes in trials:
+        graph = Graph(opset=params.opset, open_sizes=open_planes(wanted))
+        walk = _walk(network, blobs, graph, sizes, prototxt.name)
+        walks.append(walk)
+        models.append(build_model(graph, walk.inputs, walk.outputs, walk.values, name=name))
+    model = models[0] if len(models) == 1 else merge_trials(models, trials, wanted, prototxt.name)
+    return bytes(model.SerializeToString(deterministic=True)), walks[0].graph.notes
 
 
 def _check_types(network: Network, where: str) -> None:
@@ -68,22 +80,24 @@ class _Walk:
 
     graph: Graph
     values: dict[str, Value] = field(default_factory=dict)
-    inputs: list[tuple[str, _Sizes]] = field(default_factory=list)
+    inputs: list[tuple[str, Shape]] = field(default_factory=list)
     unused: dict[str, None] = field(default_factory=dict)
     """Names of blobs that no layer has taken, in order: in the end the outputs."""
     broken: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
 
     @property
-    def outputs(self) -> list[tuple[str, Value]]:
-        return [(name, self.values[name]) for name in self.unused]
+    def outputs(self) -> list[str]:
+        inputs = dict(self.inputs)
+        return [name for name in self.unused if name not in inputs or self.values[name].name != name]
 
 
 def _walk(
-    network: Network, blobs: Mapping[str, tuple[Blob, ...]], params: CaffeParams, wanted: Mapping[str, _Sizes],
+    network: Network, blobs: Mapping[str, tuple[Blob, ...]], graph: Graph, wanted: Mapping[str, Shape],
     where: str,
 ) -> _Walk:  # fmt: skip
-    walk = _Walk(graph=Graph(opset=params.opset))
+    walk = _Walk(graph=graph)
+    graph.reserve(top for layer in network.layers for top in layer.tops)
     for name, shape in network.inputs:
         _add_input(walk, name, shape, wanted, where)
     for layer in network.layers:
@@ -101,30 +115,28 @@ def _walk(
         raise ModelError(f"the network has no input {unknown[0]!r}", hint=f"its inputs are {names}", where=where)
     if walk.problems:
         raise ModelError(f"{len(walk.problems)} layers cannot be converted", where=where, problems=walk.problems)
-    walk.unused = {name: None for name in walk.unused if name in walk.values}
-    if not any(True for name in walk.unused if name not in dict(walk.inputs)):
+    if not walk.outputs:
         raise ModelError("the network has no output beside its inputs", where=where)
     return walk
 
 
-def _add_input(walk: _Walk, name: str, shape: Sequence[int], wanted: Mapping[str, _Sizes], where: str) -> None:
-    sizes: _Sizes = tuple(wanted.get(name, tuple(shape)))
+def _add_input(walk: _Walk, name: str, shape: Sequence[int], wanted: Mapping[str, Shape], where: str) -> None:
+    sizes: Shape = tuple(wanted.get(name, tuple(shape)))
     if not sizes:
         raise ModelError(f"the prototxt gives input {name!r} no shape", where=where,
                          hint=f"set it: convert.with.shapes = {{ {name} = [1, 3, 224, 224] }}")  # fmt: skip
-    if any(isinstance(size, str) or size < 1 for size in sizes):
+    if any(size < 1 for size in sizes):
         raise ModelError(f"input {name!r} has the shape {list(sizes)}, expected sizes of at least 1", where=where)
     if name in walk.values:
         raise ModelError(f"two inputs are called {name!r}", where=where)
-    fixed: Shape = tuple(int(size) for size in sizes)
-    walk.graph.fresh(name)
-    walk.graph.shapes[name] = fixed
-    walk.values[name] = Value(name=name, shape=fixed)
+    walk.graph.reserve([name])
+    walk.graph.shapes[name] = sizes
+    walk.values[name] = Value(name=name, shape=sizes)
     walk.inputs.append((name, sizes))
     walk.unused[name] = None
 
 
-def _input_layer(walk: _Walk, layer: Layer, wanted: Mapping[str, _Sizes], where: str) -> None:
+def _input_layer(walk: _Walk, layer: Layer, wanted: Mapping[str, Shape], where: str) -> None:
     shapes = [tuple(shape.dim) for shape in layer.fields.input_param.shape]
     if len(shapes) not in (0, 1, len(layer.tops)):
         raise ModelError(f"{layer} has {len(shapes)} shapes for {len(layer.tops)} tops", where=where)
@@ -132,7 +144,7 @@ def _input_layer(walk: _Walk, layer: Layer, wanted: Mapping[str, _Sizes], where:
         _add_input(walk, top, (shapes[0] if len(shapes) == 1 else shapes[at]) if shapes else (), wanted, where)
 
 
-def _data_layer(walk: _Walk, layer: Layer, wanted: Mapping[str, _Sizes], where: str) -> None:
+def _data_layer(walk: _Walk, layer: Layer, wanted: Mapping[str, Shape], where: str) -> None:
     """A layer that reads a data set: its tops become inputs where the recipe gives their shapes."""
     for top in layer.tops:
         if top in wanted:

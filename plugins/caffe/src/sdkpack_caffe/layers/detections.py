@@ -59,8 +59,9 @@ def _sizes(scope: Scope, message: Any, values: tuple[Value, ...]) -> _Sizes:
         len(priors) != 3 or priors[:2] != (1, 2) or classes < 1
         or columns != [boxes * locations * 4, boxes * classes]
     ):  # fmt: skip
-        raise LayerError("its bottoms do not belong together", got=f"{[*offsets]}, {[*scores]}, {[*priors]}",
-                         expected=f"[N, {boxes * locations * 4}], [N, {boxes * classes}], [1, 2, {boxes * 4}]")  # fmt: skip
+        wanted = f"[N, {boxes * locations * 4}], [N, {boxes * classes}], [1, 2, {boxes * 4}]"
+        found = f"{[*offsets]}, {[*scores]}, {[*priors]}"
+        raise LayerError("its bottoms do not belong together", got=found, expected=wanted)
     if message.nms_param.eta != 1:
         raise LayerError(
             "suppression with a changing threshold has no ONNX operator", got=f"eta {message.nms_param.eta:g}"
@@ -104,7 +105,7 @@ def _decode(scope: Scope, message: Any, offsets: Value, priors: Value, sizes: _S
     centre = scope.binary("Add", scope.binary("Mul", place, extent), middle)
     reach = scope.binary("Mul", scope.binary("Mul", scope.emit("Exp", [growth], growth.shape), extent), half)
     corners = [scope.binary("Sub", centre, reach), scope.binary("Add", centre, reach)]
-    return scope.emit("Concat", corners, shape[:1] + (sizes.locations, sizes.boxes, 4), axis=-1)
+    return scope.emit("Concat", corners, (sizes.batch, sizes.locations, sizes.boxes, 4), axis=-1)
 
 
 def _pick(scope: Scope, rows: Value, number: int, sizes: _Sizes) -> Value:
