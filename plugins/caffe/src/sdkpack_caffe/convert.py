@@ -28,9 +28,11 @@ class CaffeConverter:
 
         with request.source.open("rb") as file:
             head = file.read(_HEAD_BYTES)
-        if b"\0" not in head:
-            words = [word for word in (b"layer {", b"layers {", b"layer{", b"layers{") if word in head]
-            return SniffResult(score=0.7, reason="text with layers") if words else SniffResult(score=0.0)
+        if any(word in head for word in (b"layer {", b"layers {", b"layer{", b"layers{")):
+            return SniffResult(score=0.7, reason="text with layers")
+        # A network begins with its name, inputs or layers; others need not be read to the end.
+        if not head.startswith((b"\x0a", b"\x12", b"\x1a", b"\xa2\x06")):
+            return SniffResult(score=0.0)
         try:
             found = read_caffemodel(request.source)
         except ModelError:
@@ -40,8 +42,7 @@ class CaffeConverter:
     def convert(self, request: ConvertRequest, context: StepContext) -> ConvertResult:
         """Converts one network for the phase TEST.
 
-        Files of the request: `prototxt` or `caffemodel`, whichever the source is not; looked for beside the source
-        under the same name where the recipe does not say.
+        Files of the request: `prototxt` or `caffemodel`, whichever the source is not.
         """
         from sdkpack_caffe.network import convert_network
 
@@ -58,20 +59,19 @@ class CaffeConverter:
 def find_files(request: ConvertRequest) -> tuple[Path, Path]:
     """The prototxt and the caffemodel of a request.
 
+    A file that merely stands beside the source is not taken: the result would depend on a file that the build does not
+    know of, and would not change with it.
+
     Raises:
         ModelError: one of the two is missing.
     """
-    found = {"prototxt": request.files.get("prototxt"), "caffemodel": request.files.get("caffemodel")}
     own = "prototxt" if request.source.suffix.lower() in (".prototxt", ".pt", ".txt") else "caffemodel"
     other = "caffemodel" if own == "prototxt" else "prototxt"
-    found[own] = request.source
-    beside = request.source.with_suffix(f".{other}")
-    if found[other] is None and beside.is_file():
-        found[other] = beside
-    prototxt, caffemodel = found["prototxt"], found["caffemodel"]
-    if prototxt is None or caffemodel is None:
+    found = {own: request.source, **request.files}
+    if other not in found:
+        wanted = f'models.{request.name}.convert.files.{other} = "{request.source.stem}.{other}"'
         raise ModelError(
             f"a Caffe model is two files, and the {other} of {request.source.name!r} is missing",
-            hint=f'name it in the recipe: models.{request.name}.convert.files.{other} = "FILE.{other}"',
+            hint=f"name it in the recipe: {wanted}",
         )
-    return prototxt, caffemodel
+    return found["prototxt"], found["caffemodel"]

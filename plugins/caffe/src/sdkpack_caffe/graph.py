@@ -126,7 +126,7 @@ class Scope:
                              expected=f"blob {number} of shape {list(wanted)}")  # fmt: skip
         blob = self.blobs[number]
         if not blob.fits(wanted):
-            raise LayerError(f"its {what} in the caffemodel has another shape", got=str(list(blob.values.shape)),
+            raise LayerError(f"another shape of its {what} in the caffemodel", got=str(list(blob.values.shape)),
                              expected=str(list(wanted)))  # fmt: skip
         self.taken.add(number)
         return blob.values.reshape(wanted)

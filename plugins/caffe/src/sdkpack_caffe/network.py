@@ -70,7 +70,8 @@ def _check_types(network: Network, where: str) -> None:
     ]  # fmt: skip
     if problems:
         kinds = ", ".join(sorted({problem.got for problem in problems}))
-        raise ModelError(f"the network has {len(problems)} layers of types that cannot be converted: {kinds}",
+        count = "one layer" if len(problems) == 1 else f"{len(problems)} layers"
+        raise ModelError(f"the network has {count} of types that cannot be converted: {kinds}",
                          hint="sdkpack plugins show caffe", where=where, problems=problems)  # fmt: skip
 
 
@@ -114,7 +115,8 @@ def _walk(
         names = ", ".join(repr(name) for name, _ in walk.inputs)
         raise ModelError(f"the network has no input {unknown[0]!r}", hint=f"its inputs are {names}", where=where)
     if walk.problems:
-        raise ModelError(f"{len(walk.problems)} layers cannot be converted", where=where, problems=walk.problems)
+        count = "one layer" if len(walk.problems) == 1 else f"{len(walk.problems)} layers"
+        raise ModelError(f"{count} cannot be converted", where=where, problems=walk.problems)
     if not walk.outputs:
         raise ModelError("the network has no output beside its inputs", where=where)
     return walk
