@@ -58,3 +58,14 @@ def run(prototxt: Path, caffemodel: Path, shapes: dict[str, Any], inputs: dict[s
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def test_a_fully_convolutional_network_takes_any_size() -> None:
+    """MTCNN's first stage: its prototxt says 12 x 12, its users feed a pyramid of sizes."""
+    with np.load(MODELS / "mtcnn-caffe" / "ref" / "caffe_det1.npz", allow_pickle=False) as stored:
+        inputs = {"data": stored["in/data"]}
+        expected = {name: stored[f"out/{name}"] for name in ("conv4-2", "prob1")}
+    shapes = {"data": ("N", 3, "H", "W")}
+    found = run(MODELS / "mtcnn-caffe/det1.prototxt", MODELS / "mtcnn-caffe/det1.caffemodel", shapes, inputs)
+    for name, reference in expected.items():
+        assert np.abs(found[name] - reference).max() <= 1e-5 * np.abs(reference).max()
