@@ -2,10 +2,8 @@
 
 import importlib
 import json
-import logging
 import os
 import sys
-import traceback
 
 
 def main(argv):
@@ -13,8 +11,6 @@ def main(argv):
     _find_ourselves()
     with open(os.path.join(folder, "job.json"), encoding="utf-8") as file:
         job = json.load(file)
-    logging.basicConfig(stream=sys.stderr, level=logging.DEBUG, format="%(levelname)s %(name)s %(message)s")
-    logging.getLogger().setLevel(logging.INFO)
     answer, code = _answer(folder, job)
     # Beside its name first: what is cut off half-way must not look like an answer.
     path = os.path.join(folder, "answer", "result.json")
@@ -55,7 +51,7 @@ def _answer(folder, job):
             arguments.append(JobContext(folder, job["work"], job["seed"]))
         return {"ok": True, "result": plain(method(*arguments))}, 0
     except BaseException as error:
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
         return {"ok": False, "error": _told(error)}, 1
 
 

@@ -1,9 +1,7 @@
 """A `StepContext` inside a job."""
 
 import json
-import logging
 import os
-import subprocess
 import time
 from pathlib import Path
 
@@ -16,9 +14,18 @@ class JobContext:
     def __init__(self, folder, work, seed):
         self.work = Path(work)
         self.seed = seed
-        self.log = logging.getLogger("job")
         self._progress = os.path.join(folder, "progress.ndjson")
         self._told = 0.0
+
+    @property
+    def log(self):
+        """Loaded at the first use: importing it takes longer than many a job."""
+        import logging
+
+        logger = logging.getLogger("job")
+        if not logger.handlers:
+            logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
+        return logger
 
     def progress(self, fraction, text=""):
         """Tells how far the job is. A cancelled job is ended from outside, so nothing is raised here."""
@@ -31,6 +38,8 @@ class JobContext:
 
     def run(self, argv, *, timeout_s=None, env=None):
         """Runs a tool in the work folder, its output in the log."""
+        import subprocess
+
         name = str(argv[0])
         try:
             done = subprocess.run(

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
-__all__ = ["Console", "size_text", "table", "verb_options"]
+__all__ = ["Console", "json_text", "size_text", "table", "verb_options"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -75,6 +75,20 @@ def size_text(size_bytes: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1024
     raise AssertionError("unreachable")
+
+
+def json_text(value: Any, *, indent: str = "") -> str:
+    """JSON for people: an object's keys on lines of their own, a list of plain values on one."""
+    inner = indent + "  "
+    if isinstance(value, Mapping) and value:
+        rows = [
+            f"{inner}{json.dumps(key, ensure_ascii=False)}: {json_text(item, indent=inner)}"
+            for key, item in value.items()
+        ]
+        return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+    if isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+        return "[\n" + ",\n".join(f"{inner}{json_text(item, indent=inner)}" for item in value) + f"\n{indent}]"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -146,11 +147,25 @@ def _page(found: Registered[Any], schema: dict[str, Any]) -> str:
     for ports in ("inputs", "outputs"):
         rows = [(port.name, port.type, "optional" if port.optional else "") for port in getattr(info, ports, ())]
         lines += ["", f"{ports}:", table(rows, indent="  ")] if rows else []
+    fields = schema.get("properties", {})
     rows = [
-        (name, _type_text(field), "required" if "default" not in field else f"default {field['default']!r}")
-        for name, field in schema.get("properties", {}).items()
+        (
+            name,
+            "choice" if "enum" in field else _type_text(field),
+            "required" if "default" not in field else f"default {field['default']!r}",
+        )
+        for name, field in fields.items()
     ]
     lines += ["", "params:", table(rows, indent="  ")] if rows else []
+    for name, field in fields.items():
+        if "enum" in field:
+            lines += textwrap.wrap(
+                f"{name}: {_type_text(field)}",
+                100,
+                initial_indent="  ",
+                subsequent_indent="    ",
+                break_on_hyphens=False,
+            )
     return "\n".join(lines)
 
 

@@ -14,7 +14,7 @@ import click
 
 from sdkpack.cli.access import key_options, stated_trust, trust_options
 from sdkpack.cli.building import building, store_option
-from sdkpack.cli.console import Console, verb_options
+from sdkpack.cli.console import Console, json_text, verb_options
 from sdkpack.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ def command(console: Console, source: Path, inputs: tuple[str, ...], **options: 
         from sdkpack.session.values import json_value
 
         facts = {"outputs": json_value(outputs)}
-    text = json.dumps(facts["outputs"], indent=2, ensure_ascii=False)
-    console.result(text, facts)
+    console.result(json_text(facts["outputs"]), facts)
 
 
 @contextmanager

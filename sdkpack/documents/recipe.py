@@ -59,7 +59,7 @@ class CompressSection(Part):
     """A compressor: `float16`; `none` where a default is not wanted."""
     precision: str | None = None
     """One of the compressor's; its first where absent."""
-    max_error: Annotated[float, Field(gt=0)] | None = None
+    max_error: Annotated[float, Field(ge=0)] | None = None
     """The greatest normalised error of any output that is accepted: max |a - b| / max |before|. Absent: the tolerance
     of the precision."""
     samples: tuple[str, ...] = ()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import platform
 import re
@@ -21,12 +20,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from sdkpack.bundle.files import atomic_file
 from sdkpack.errors import InterruptedRunError, OutputError, PluginBrokenError, PluginError, StepError, UsageError
+from sdkpack.host.environment import (
+    MARKER,
+    Environment,
+    distributions_in,
+    read_environment,
+    size_of,
+    write_environment,
+)
 from sdkpack.host.installing import Installer, python_of
 from sdkpack.host.process import outcome
 from sdkpack.host.pythons import Python, find_python, matches
@@ -35,8 +40,6 @@ from sdkpack.plugin.info import EnvironmentSpec
 
 __all__ = ["Environment", "Environments", "default_environments", "worker_variables"]
 
-_VERSION: Final = 1
-_MARKER: Final = "complete.json"
 _NAME: Final = re.compile(r"cp\d+-[0-9a-f]{20}")
 _LOCK_POLL_S: Final = 0.1
 _SMOKE_LIMIT_S: Final = 300.0
@@ -49,43 +52,6 @@ def default_environments(environ: Mapping[str, str]) -> Path:
     cache = environ.get("XDG_CACHE_HOME", "")
     base = Path(cache) if cache.startswith("/") else Path(environ.get("HOME") or Path.home()) / ".cache"
     return base / "sdkpack" / "environments"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Environment:
-    """A complete environment."""
-
-    folder: Path
-    requirements: tuple[str, ...]
-    python_version: tuple[int, int, int]
-    base_prefix: Path
-    """Where its interpreter's own library is."""
-    distributions: Mapping[str, str]
-    """What was installed: name -> version."""
-    smoked: tuple[str, ...]
-    """Digests of the smoke tests that it passed."""
-    size_bytes: int
-    """On the disk; what it shares with an installer's cache by hard links counts too."""
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
-    @property
-    def python(self) -> Path:
-        return python_of(self.folder)
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes with anything installed in it."""
-        version = ".".join(map(str, self.python_version))
-        text = "\n".join(f"{name}=={version}" for name, version in sorted(self.distributions.items()))
-        return f"python {version} environment {hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-    @property
-    def readable(self) -> tuple[Path, ...]:
-        """What a job in it has to read."""
-        return (self.folder, self.base_prefix)
 
 
 class Environments:
@@ -135,7 +101,7 @@ class Environments:
         folder = self.root / self._name(spec, python.version)
         self._make_root()
         with self._locked(folder, fcntl.LOCK_EX, tell, cancelled):
-            found = self._read(folder)
+            found = read_environment(folder)
             if found is None:
                 tell(f"building an environment for {plugin!r}{_about(spec)}: {', '.join(spec.requirements) or 'empty'}")
                 found = self._build(folder, spec, python, plugin, cancelled)
@@ -147,7 +113,7 @@ class Environments:
     def all(self) -> tuple[Environment, ...]:
         """Every complete environment, by name."""
         folders = sorted(self.root.iterdir()) if self.root.is_dir() else []
-        return tuple(found for folder in folders if folder.is_dir() and (found := self._read(folder)) is not None)
+        return tuple(found for folder in folders if folder.is_dir() and (found := read_environment(folder)) is not None)
 
     def check(self, environment: Environment, spec: EnvironmentSpec | None = None) -> str:
         """Looks whether an environment is still what it was when it was built.
@@ -155,7 +121,7 @@ class Environments:
         Returns:
             What is wrong, empty where nothing is.
         """
-        installed = _distributions(environment.folder)
+        installed = distributions_in(environment.folder)
         if installed != environment.distributions:
             odd = sorted(set(installed.items()) ^ set(environment.distributions.items()))
             return f"its packages changed since it was built: {', '.join(name for name, _ in odd[:5])}"
@@ -196,9 +162,9 @@ class Environments:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise OutputError(f"environment {name!r} is in use", hint="wait until its job is done") from None
-            size = _size(folder)
+            size = size_of(folder)
             # First what says that it is whole: a removal that is interrupted leaves a left-over, not a trap.
-            (folder / _MARKER).unlink(missing_ok=True)
+            (folder / MARKER).unlink(missing_ok=True)
             shutil.rmtree(folder)
         return size
 
@@ -216,7 +182,7 @@ class Environments:
         found = [
             one
             for folder in (self.root.glob(f"*-{_requirements_digest(spec)}") if self.root.is_dir() else ())
-            if (one := self._read(folder)) is not None and matches(spec.python, one.python_version)
+            if (one := read_environment(folder)) is not None and matches(spec.python, one.python_version)
         ]
         fitting = [one for one in found if spec.python or one.python_version[:2] == own]
         return max(fitting, key=lambda one: (one.python_version[:2] == own, one.python_version), default=None)
@@ -230,37 +196,6 @@ class Environments:
 
     def _name(self, spec: EnvironmentSpec, version: tuple[int, int, int]) -> str:
         return f"cp{version[0]}{version[1]}-{_requirements_digest(spec)}"
-
-    def _read(self, folder: Path) -> Environment | None:
-        try:
-            facts = json.loads((folder / _MARKER).read_bytes())
-            if facts["v"] != _VERSION:
-                return None
-            major, minor, micro = facts["python"]
-            return Environment(
-                folder=folder,
-                requirements=tuple(facts["requirements"]),
-                python_version=(major, minor, micro),
-                base_prefix=Path(facts["base_prefix"]),
-                distributions=facts["distributions"],
-                smoked=tuple(facts["smoked"]),
-                size_bytes=facts["size_bytes"],
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def _write(self, environment: Environment) -> None:
-        facts = {
-            "v": _VERSION,
-            "requirements": list(environment.requirements),
-            "python": list(environment.python_version),
-            "base_prefix": str(environment.base_prefix),
-            "distributions": dict(environment.distributions),
-            "smoked": list(environment.smoked),
-            "size_bytes": environment.size_bytes,
-        }
-        with atomic_file(environment.folder / _MARKER, overwrite=True) as out:
-            out.write(json.dumps(facts, indent=1).encode())
 
     def _build(
         self, folder: Path, spec: EnvironmentSpec, python: Python, plugin: str, cancelled: Callable[[], bool]
@@ -279,8 +214,8 @@ class Environments:
                 installer.build(folder, python, spec.requirements)
             made = Environment(
                 folder=folder, requirements=tuple(sorted(spec.requirements)), python_version=python.version,
-                base_prefix=_base_prefix(folder), distributions=_distributions(folder), smoked=(),
-                size_bytes=_size(folder),
+                base_prefix=_base_prefix(folder), distributions=distributions_in(folder), smoked=(),
+                size_bytes=size_of(folder),
             )  # fmt: skip
             return self._smoke(made, spec, plugin, cancelled)
         except BaseException as error:
@@ -326,19 +261,27 @@ class Environments:
             python_version=environment.python_version, base_prefix=environment.base_prefix,
             distributions=environment.distributions, smoked=smoked, size_bytes=environment.size_bytes,
         )  # fmt: skip
-        self._write(proven)
+        write_environment(proven)
         return proven
 
     def _make_root(self) -> None:
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             (self.root / "logs").mkdir(mode=0o700, exist_ok=True)
+            self._clean_leftovers()
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise OutputError(
                 f"cannot make the folder of environments: {reason}", where=str(self.root),
                 hint="name another folder in SDKPACK_ENVIRONMENTS",
             ) from error  # fmt: skip
+
+    def _clean_leftovers(self) -> None:
+        """Removes the folders of smoke tests whose sdkpack was killed."""
+        for path in self.root.glob("*.smoke-*"):
+            owner = path.name.rpartition(".smoke-")[2].partition("-")[0]
+            if not Path("/proc", owner).exists():
+                shutil.rmtree(path, ignore_errors=True)
 
     @contextmanager
     def _log(self, name: str) -> Iterator[tuple[Path, IO[bytes]]]:
@@ -410,23 +353,6 @@ def _base_prefix(folder: Path) -> Path:
     """From `home = .../bin` in the file that makes a folder an environment (PEP 405)."""
     real = python_of(folder).resolve()
     return real.parent.parent
-
-
-def _distributions(folder: Path) -> dict[str, str]:
-    """Name and version of what is installed, from the names of its metadata folders."""
-    found: dict[str, str] = {}
-    for path in folder.glob("lib/python*/site-packages/*.dist-info"):
-        name, _, version = path.name.removesuffix(".dist-info").partition("-")
-        found[name.replace("_", "-").lower()] = version
-    return found
-
-
-def _size(folder: Path) -> int:
-    sizes: dict[tuple[int, int], int] = {}
-    for path in folder.rglob("*"):
-        status = path.lstat()
-        sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
-    return sum(sizes.values())
 
 
 def _about(spec: EnvironmentSpec) -> str:

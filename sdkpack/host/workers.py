@@ -207,6 +207,9 @@ def _told(error: Any, job: Job) -> SdkpackError:
         return StepError(f"memory ran out, its limit is {job.limits.memory_bytes} bytes")
     if kind == "OSError" and f"[Errno {errno.EFBIG}]" in message:
         return StepError(f"it wrote more than {job.limits.disk_bytes} bytes")
+    if kind == "BlockingIOError" and f"[Errno {errno.EAGAIN}]" in message:
+        # Of fork(2): the kernel's own limit, where it counts the user's processes.
+        return StepError(f"it started more than {job.limits.processes} processes")
     if code in _ERRORS:
         return _ERRORS[code](message, hint=hint)
     if kind in ("ImportError", "ModuleNotFoundError"):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping, Sequence
-from logging import Logger, LoggerAdapter
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    # Every command and every job loads this module; these two cost more than the rest of the API.
+    import subprocess
+    from logging import Logger, LoggerAdapter
 
 __all__ = ["StepContext"]
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Protocol
@@ -49,7 +50,7 @@ class BlobSource(Protocol):
     def plain_range(self, path: str, /) -> tuple[Path, int, int] | None: ...
 
 
-class LoadableBlob:
+class LoadableBlob(ABC):
     """The common part of all blobs: memory and memory files made at first use, freed by `close`. Thread-safe."""
 
     def __init__(self, *, name: str, size_bytes: int, media_type: str) -> None:
@@ -112,8 +113,9 @@ class LoadableBlob:
                 self._file = None
             self._memory = None
 
+    @abstractmethod
     def _fill(self, buffer: memoryview) -> None:
-        raise NotImplementedError
+        """Puts the content, checked, into `buffer`."""
 
     def _fill_from_memory_or_source(self, buffer: memoryview) -> None:
         if self._memory is not None:

@@ -7,6 +7,7 @@ blocked, or what was enforced says `not enforced` with the reason: never neither
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
+import sdkpack_job
 from sdkpack.errors import StepError
+from sdkpack.host import sandbox
 from tests.unit.host.conftest import CANARY, Bench, bench, environments_root
 
 __all__ = ["bench", "environments_root"]
@@ -188,3 +191,78 @@ def _belongs_to_job(name: str, folder: str) -> bool:
         return folder in Path("/proc", name, "cmdline").read_bytes().decode(errors="replace")
     except OSError:
         return False
+
+
+# The probes themselves --------------------------------------------------------------------------------------------------
+REFUSING = """
+import errno, os
+
+CLONE_NEWNS = CLONE_NEWIPC = CLONE_NEWUSER = CLONE_NEWPID = CLONE_NEWNET = 0
+
+
+def refuse(*_):
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+unshare = mount_proc = die_with_parent = no_new_privileges = drop_capabilities = landlock = refuse_sockets = refuse
+
+
+def landlock_version():
+    return 0
+"""
+
+
+@pytest.fixture
+def uncaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that refuses every measure that is not a plain limit."""
+    package = tmp_path / "launcher"
+    shutil.copytree(Path(sdkpack_job.__file__).parent, package)
+    (package / "system.py").write_text(REFUSING)
+    monkeypatch.setattr(sandbox, "job_package", lambda: package)
+
+
+def test_without_a_cage_jobs_work_and_everything_is_told(bench: Bench, uncaged: None) -> None:
+    bench.convert()
+    for measure in ("processes", "network", "files", "privileges"):
+        assert bench.isolation[measure] == "not enforced: operation not permitted"
+    assert bench.isolation["memory"] == str(1 << 30)
+
+
+def test_without_a_cage_the_probes_get_through(bench: Bench, uncaged: None, listener: str, daemon: str) -> None:
+    """Else their failing inside of it would prove nothing."""
+    key = bench.source.parent / "signing.key"
+    key.write_text(CANARY)
+    bench.convert("read", str(key))
+    assert bench.found == f"got {CANARY}"
+    bench.convert("network", listener)
+    assert bench.found == f"got {CANARY}"
+    bench.convert("local_socket", daemon)
+    assert bench.found == f"got {CANARY}"
+    target = bench.folder / "planted"
+    bench.convert("write", str(target))
+    assert target.read_text() == "was here"
+    victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    bench.convert("kill", str(victim.pid))
+    assert victim.wait(timeout=10) == -15
+
+
+@pytest.mark.parametrize("fault", ["memory", "one_file", "many_files", "fork"])
+def test_without_a_cage_limits_still_hold(bench: Bench, uncaged: None, fault: str) -> None:
+    with pytest.raises(StepError):
+        bench.convert(fault)
+
+
+def test_without_a_cage_a_hanging_job_still_ends(bench: Bench, uncaged: None) -> None:
+    with pytest.raises(StepError, match="took longer than 1 s"):
+        bench.convert("hang", time_limit_s=1.0)
+
+
+def test_a_machine_without_the_launchers_system_calls_is_told(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "launcher"
+    shutil.copytree(Path(sdkpack_job.__file__).parent, package)
+    (package / "system.py").write_text("raise ImportError('no ctypes here')\n")
+    monkeypatch.setattr(sandbox, "job_package", lambda: package)
+    bench.convert()
+    assert bench.isolation["files"] == "not enforced: no ctypes here"

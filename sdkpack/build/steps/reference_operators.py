@@ -28,7 +28,7 @@ def _batch_normalization() -> type[Any]:
             epsilon: float = 1e-5, momentum: float = 0.9, **_: Any,
         ) -> tuple[Any, ...]:  # fmt: skip
             if len(self.onnx_node.output) > 1:
-                raise NotImplementedError("batch normalisation in training mode")
+                raise ValueError("batch normalisation in training mode")
             shape = (1, -1) + (1,) * (x.ndim - 2)
             scale, bias, mean, variance = (one.reshape(shape) for one in (scale, bias, mean, variance))
             return ((scale * (x - mean) / np.sqrt(variance + epsilon) + bias).astype(x.dtype),)

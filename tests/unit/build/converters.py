@@ -7,19 +7,26 @@ from pathlib import Path
 
 from sdkpack.errors import ModelError
 from sdkpack.plugin import (
+    CompiledModel,
+    CompiledPart,
+    CompileRequest,
+    CompileResult,
     CompressorInfo,
     CompressRequest,
     CompressResult,
     ConverterInfo,
     ConvertRequest,
     ConvertResult,
+    Coverage,
     EnvironmentSpec,
     Half,
     Magic,
     OptimizeRequest,
     OptimizeResult,
     OptimizerInfo,
+    PartFile,
     Probe,
+    RuntimeInfo,
     SniffRequest,
     SniffResult,
     StepContext,
@@ -88,6 +95,30 @@ def _varint(value: int) -> bytes:
     return found + bytes([value])
 
 
+class Compiler:
+    """Passes a model through, as a vendor's compiler would write its own file: without any of sdkpack's libraries."""
+
+    def probe(self) -> Probe:
+        return Probe(ok=True, fingerprint="apart 1")
+
+    def compile(self, request: CompileRequest, context: StepContext) -> CompileResult:
+        [model] = request.models
+        engine = context.work / "engine.onnx"
+        engine.write_bytes(model.path.read_bytes())
+        files = (
+            PartFile(role="model", path=engine, media_type="application/x-test"),
+            PartFile(role="graph", path=model.graph, media_type="application/x-graph"),
+        )
+        part = CompiledPart(
+            runtime="test.apart", files=files, inputs=model.inputs, outputs=model.outputs,
+            options={"model": "not a path", "factor": 1.0, "noise": 0.0},
+        )  # fmt: skip
+        compiled = CompiledModel(
+            name=model.name, parts=(part,), token="t1", coverage=Coverage(nodes_total=2, nodes_on_device=1)
+        )
+        return CompileResult(models=(compiled,))
+
+
 class Halver:
     """A compressor that does what its parameter says: the loss is the core's to find."""
 
@@ -143,6 +174,17 @@ def sdkpack_converters() -> list[ConverterInfo]:
         _converter("test.twin", suffixes=(".sizes", ".twin"), capabilities=("sniff",)),
         _converter("test.other", suffixes=(".twin",)),
         _converter("test.back", writes=("application/x-test",), suffixes=(".back",)),
+    ]
+
+
+@hookimpl
+def sdkpack_runtimes() -> list[RuntimeInfo]:
+    compiler = Half(load=f"{__name__}:Compiler", isolation="environment", environment=EMPTY)
+    runner = Half(load="tests.unit.build.plugins:FaultyRunner")
+    return [
+        RuntimeInfo(
+            name="test.apart", summary="For tests.", compiler=compiler, runner=runner, capabilities=("run.concurrent",)
+        )
     ]
 
 

@@ -133,7 +133,7 @@ def test_wrong_settings_are_told(compress: Pack) -> None:
     with pytest.raises(UsageError, match="cannot make 'int8', expected float16"):
         compress('models.net.compress = { scheme = "float16", precision = "int8" }')
     with pytest.raises(DocumentError, match="max_error"):
-        compress('models.net.compress = { scheme = "float16", max_error = 0.0 }')
+        compress('models.net.compress = { scheme = "float16", max_error = -0.1 }')
 
 
 def test_the_second_build_does_no_work(compress: Pack) -> None:

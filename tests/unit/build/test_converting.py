@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sdkpack.build.context import step_context
 from sdkpack.build.pack import PackResult
+from sdkpack.build.progress import NullReporter
 from sdkpack.build.steps.converting import choose_converter
+from sdkpack.build.store import Store
 from sdkpack.documents.recipe import ConvertSection
 from sdkpack.errors import DocumentError, FileError, ModelError, PluginError, PluginMissingError
 from sdkpack.host.registry import Registry
 from sdkpack.host.tools import ToolHost
+from sdkpack.plugin import ModelInput, OptimizeRequest
+from tests.unit.build import converters
 
 RECIPE = """
 recipe = 1
@@ -135,3 +142,38 @@ def test_a_missing_source_is_told_once(packed: Pack) -> None:
     with pytest.raises(FileError, match=r"there is no file 'net\.sizes'") as error:
         packed(RECIPE.format(settings=""))
     assert error.value.problems == ()
+
+
+def test_a_compiler_works_apart_like_one_in_this_process(
+    packed: Pack, registry: Registry, environments: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDKPACK_ENVIRONMENTS", str(environments))
+    text = RECIPE.format(settings="").replace("net.sizes", "net.onnx").replace('"onnxruntime"', '"test.apart"')
+    result = packed(text, registry=registry)
+    variant = result.manifest.models["net"].variants[0]
+    assert variant.needs.token == "t1"
+    assert set(variant.parts[0].files) == {"model", "graph"}
+    assert variant.parts[0].options["model"] == "not a path"
+    assert [finding.check for finding in variant.evidence] == ["determinism", "parity"]
+    report = {step.id: step for step in result.report.steps}
+    assert "files" in report["net/compile/cpu"].isolation
+    assert "apart 1; python 3." in next(s.fingerprint for s in result.plan.steps if s.kind == "compile")
+
+
+@pytest.mark.parametrize("isolation", ["in-process", "environment"])
+def test_an_optimizer_works_in_and_out_of_this_process(
+    registry: Registry, tools: ToolHost, store: Store, folder: Path, isolation: str
+) -> None:
+    row = registry.optimizer("test.nothing")
+    environment = converters.EMPTY if isolation == "environment" else None
+    half = replace(row.info.half, isolation=isolation, environment=environment)  # type: ignore[arg-type]
+    tool = tools.open(row, half)
+    assert tool.probe().ok
+    path = folder / "net.onnx"
+    model = ModelInput(name="net", path=path, graph=path, weights=path, tensors=path, inputs=(), outputs=())
+    with step_context(
+        "net/optimize", plugin="test.nothing", store=store, reporter=NullReporter(), cancel=threading.Event(),
+        environment={},
+    ) as context:  # fmt: skip
+        result = tool.optimize(OptimizeRequest(model=model), context)
+    assert (result.model, result.modified) == (path, False)

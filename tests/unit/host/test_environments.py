@@ -206,6 +206,17 @@ def test_an_interrupted_build_is_built_anew(there: Environments) -> None:
     assert not (again.folder / "left-over").exists()
 
 
+def test_the_folder_of_a_killed_smoke_test_is_cleaned(there: Environments) -> None:
+    made = there.ensure(EMPTY, plugin="acme.empty")
+    done = subprocess.Popen(["true"])
+    done.wait()
+    dead, own = (there.root / f"{made.name}.smoke-{pid}-1" for pid in (done.pid, os.getpid()))
+    dead.mkdir()
+    own.mkdir()
+    there.ensure(replace(EMPTY, smoke_test="import os"), plugin="acme.empty")
+    assert (dead.exists(), own.exists()) == (False, True)
+
+
 def test_a_damaged_marker_is_no_marker(there: Environments) -> None:
     made = there.ensure(EMPTY, plugin="acme.empty")
     for text in ("", "[]", '{"v": 2}', '{"v": 1}'):

@@ -69,6 +69,7 @@ BAD = {
     "many_files": (StepError, "it wrote more than 16777216 bytes"),
     "talk": (StepError, "it wrote more than 16777216 bytes"),
     "fork": (StepError, "it started more than 256 processes"),
+    "no_fork": (StepError, "it started more than 256 processes"),
     "missing": (PluginBrokenError, "it says that it wrote 'nothing.onnx', and there is no such file"),
     "outside": (PluginBrokenError, "it returned a file outside of its work folder: 'env'"),
     "above": (PluginBrokenError, "it returned a file outside of its work folder: 'log'"),

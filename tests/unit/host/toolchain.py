@@ -6,6 +6,7 @@ Formats do not matter here: what it writes is text, and whether that is a model 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -155,6 +156,10 @@ class Faults:
         while True:
             if not os.fork():
                 time.sleep(600)
+
+    @staticmethod
+    def no_fork(request: ConvertRequest, context: StepContext) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     @staticmethod
     def daemon(request: ConvertRequest, context: StepContext) -> None:

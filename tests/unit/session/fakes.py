@@ -15,6 +15,7 @@ from sdkpack.errors import RunError
 from sdkpack.host.registry import PluginState, Registry
 from sdkpack.plugin import (
     DeviceInfo,
+    EnvironmentSpec,
     Fit,
     Half,
     OpenRequest,
@@ -95,7 +96,9 @@ class CloningRunner(FakeRunner):
 
 
 def _runtime(name: str, *, runner: str = "FakeRunner", words: tuple[str, ...] = (), **more: Any) -> RuntimeInfo:
-    half = Half(load=f"{__name__}:{runner}", isolation=more.pop("isolation", "in-process"))
+    isolation = more.pop("isolation", "in-process")
+    environment = EnvironmentSpec(requirements=(), smoke_test="import json") if isolation == "environment" else None
+    half = Half(load=f"{__name__}:{runner}", isolation=isolation, environment=environment)
     return RuntimeInfo(name=name, summary=name, runner=half, capabilities=words, **more)
 
 
