@@ -194,3 +194,21 @@ def detections(
             found = [row for row in found if row[2] >= limit]
         rows += found
     return np.array(rows or [[image, *[-1] * 6] for image in range(loc.shape[0])], float)[None, None]
+
+
+def lstm(x: Any, cont: Any, blobs: list[Any], static: Any = None) -> Any:
+    """Gates in the order i, f, o, g."""
+    hidden_weights = blobs[-1]
+    units = hidden_weights.shape[1]
+    h = c = np.zeros((x.shape[1], units))
+    out = []
+    for t in range(x.shape[0]):
+        go_on = cont[t][:, None]
+        gates = x[t].reshape(x.shape[1], -1) @ blobs[0].T + blobs[1] + (go_on * h) @ hidden_weights.T
+        if static is not None:
+            gates = gates + static @ blobs[2].T
+        i, f, o = (1 / (1 + np.exp(-gates[:, at * units : (at + 1) * units])) for at in range(3))
+        c = go_on * f * c + i * np.tanh(gates[:, 3 * units :])
+        h = o * np.tanh(c)
+        out.append(h)
+    return np.stack(out)

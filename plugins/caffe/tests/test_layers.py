@@ -212,7 +212,14 @@ SHAPES = [
          lambda x, _: d.unpool(x[0], x[1], 5, 8), inputs=((1, 2, 3, 4), (1, 2, 3, 4)), values="places"),
 ]  # fmt: skip
 
-CASES = [*CONVOLUTIONS, *POOLINGS, *ACTIVATIONS, *ARITHMETIC, *SHAPES]
+RECURRENT = [
+    Case("LSTM", "recurrent_param { num_output: 3 }", lambda x, b: d.lstm(x[0], x[1], b), inputs=((6, 2, 4), (6, 2)),
+         blobs=((12, 4), (12,), (12, 3)), values="sequences"),
+    Case("LSTM", "recurrent_param { num_output: 3 } ", lambda x, b: d.lstm(x[0], x[1], b, x[2]),
+         inputs=((5, 2, 2, 2), (5, 2), (2, 7)), blobs=((12, 4), (12,), (12, 7), (12, 3)), values="sequences"),
+]  # fmt: skip
+
+CASES = [*RECURRENT, *CONVOLUTIONS, *POOLINGS, *ACTIVATIONS, *ARITHMETIC, *SHAPES]
 
 
 def arrays(case: Case) -> tuple[list[Any], list[Any]]:
@@ -227,6 +234,9 @@ def arrays(case: Case) -> tuple[list[Any], list[Any]]:
         inputs = [np.round(2 * x) for x in inputs]
     elif case.values == "rows":
         inputs = [rng.integers(0, 5, shape).astype("float32") for shape in case.inputs]
+    elif case.values == "sequences":
+        # Sequences end at places of their own.
+        inputs[1] = rng.integers(0, 2, case.inputs[1]).astype("float32")
     elif case.values == "places":
         inputs[1] = np.stack([rng.permutation(40)[:12] for _ in range(2)]).reshape(case.inputs[1]).astype("float32")
     return inputs, blobs

@@ -24,12 +24,13 @@ def rules() -> Rules:
         detections,
         pooling,
         priors,
+        recurrent,
         response,
         shapes,
         sizes,
     )
 
-    families = (activations, arithmetic, convolution, detections, pooling, priors, response, shapes, sizes)
+    families = (activations, arithmetic, convolution, detections, pooling, priors, recurrent, response, shapes, sizes)
     return {name: rule for family in families for name, rule in family.RULES.items()}
 
 
