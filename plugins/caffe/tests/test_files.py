@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sdkpack_caffe.layers import rules
 from sdkpack_caffe.network import convert_network
 from sdkpack_caffe.params import CaffeParams
 
 from plugins.caffe.tests.nets import caffemodel, inputs_text, run, run_onnx, write
 from sdkpack.errors import ModelError
+from sdkpack.types import TensorSpec
 
 INPUT = inputs_text([(1, 2, 6, 6)])
 CONV = (
@@ -139,10 +141,13 @@ def test_weights_of_another_shape_are_named(tmp_path: Path) -> None:
 
 
 def test_all_missing_weights_are_named(tmp_path: Path) -> None:
-    two = NET + CONV.replace("conv", "other").replace("otherolution_param", "convolution_param")
-    error = refused(tmp_path, two, {"none": [np.zeros(1, "f4")]})
-    assert [problem.path for problem in error.problems] == ["conv", "other"]
-    assert "lacks its weights" in str(error)
+    """One layer after the other: the second is looked at although the first has no weights."""
+    error = refused(tmp_path, NET, {"none": [np.zeros(1, "f4")]})
+    assert [(problem.path, problem.expected) for problem in error.problems] == [
+        ("conv", "blob 0 of shape [3, 2, 3, 3]"), ("conv", "blob 1 of shape [3]"),
+        ("fc", "blob 0 of shape [4, 48]"), ("fc", "blob 1 of shape [4]"),
+    ]  # fmt: skip
+    assert "2 layers cannot be converted" in str(error)
 
 
 def test_a_blob_too_many_is_told(tmp_path: Path) -> None:
@@ -257,7 +262,10 @@ def test_open_sizes_run_at_any_size(tmp_path: Path) -> None:
 
     blobs = {"conv": weights()["conv"]}
     shape = {"in0": ("N", 2, "H", "W")}
-    content, _ = convert_network(*write(tmp_path, OPEN, blobs), CaffeParams(shapes=shape))
+    files = write(tmp_path, OPEN, blobs)
+    content, _ = convert_network(*files, CaffeParams(shapes=shape))
+    declared = [TensorSpec(name="in0", dtype="float32", shape=("N", 2, "H", "W"))]
+    assert convert_network(*files, CaffeParams(), declared=declared)[0] == content
     graph = onnx.load_from_string(content).graph
     dims = [
         [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
@@ -281,3 +289,26 @@ def test_sizes_that_must_be_fixed_are_not_left_open(tmp_path: Path) -> None:
 
 def test_an_unknown_input_is_told(tmp_path: Path) -> None:
     assert "has no input 'image'" in str(refused(tmp_path, NET, shapes={"image": (1, 2, 6, 6)}))
+
+
+RANKS = ((), (3,), (2, 3), (2, 3, 4), (1, 3, 4, 5), (1, 2, 3, 4, 5))
+
+
+@pytest.mark.parametrize("kind", sorted(rules()))
+def test_odd_bottoms_are_refused_or_converted(kind: str, tmp_path: Path) -> None:
+    """Any number of bottoms of any rank, without settings or weights: nothing but a ModelError comes of it."""
+    (tmp_path / "net.caffemodel").write_bytes(caffemodel({"none": []}))
+    prototxt = tmp_path / "net.prototxt"
+    for bottoms in ((), *((rank,) * count for rank in RANKS for count in (1, 2, 3))):
+        # A scalar comes of a sum over everything.
+        text = inputs_text([shape or (2,) for shape in bottoms])
+        for at, shape in enumerate(bottoms):
+            text += "" if shape else f'layer {{ name: "s" type: "Reduction" bottom: "in{at}" top: "s{at}" }}\n'
+        names = " ".join(f'bottom: "{"in" if shape else "s"}{at}"' for at, shape in enumerate(bottoms))
+        for tops in ('top: "a"', 'top: "a" top: "b"', ""):
+            prototxt.write_text(f'{text}layer {{ name: "it" type: "{kind}" {names} {tops} }}')
+            try:
+                content, _ = convert_network(prototxt, tmp_path / "net.caffemodel", CaffeParams())
+            except ModelError:
+                continue
+            assert content

@@ -20,6 +20,7 @@ Shape = tuple[int, ...]
 _MAX_ELEMENTS: Final = 1 << 31
 """Of any value: a prototxt of a few bytes could otherwise ask for more memory than there is."""
 _MAX_CONSTANT: Final = 1 << 27
+_MAX_STAND_IN: Final = 1 << 22
 
 
 class LayerError(Exception):
@@ -79,6 +80,8 @@ class Scope:
     inputs: tuple[Value, ...]
     blobs: tuple[Blob, ...] = ()
     taken: set[int] = field(default_factory=set)
+    problems: list[LayerError] = field(default_factory=list)
+    """With the weights: the layer's results have their shapes all the same."""
 
     @property
     def fields(self) -> Any:
@@ -117,19 +120,30 @@ class Scope:
     def blob(self, number: int, shape: Sequence[int], what: str) -> NDArray[Any]:
         """The layer's weights number `number`, in the given shape.
 
+        Where they are missing or have another shape, this is noted and zeros stand in for them, so that the layers
+        behind are looked at too. Such a network is never written.
+
         Raises:
-            LayerError: they are missing, or have another shape.
+            LayerError: they are missing or have another shape, and zeros would take much memory.
         """
+        import numpy as np
+
         wanted = tuple(shape)
-        if number >= len(self.blobs):
-            raise LayerError(f"the caffemodel lacks its {what}", got=f"{len(self.blobs)} blobs",
-                             expected=f"blob {number} of shape {list(wanted)}")  # fmt: skip
-        blob = self.blobs[number]
-        if not blob.fits(wanted):
-            raise LayerError(f"another shape of its {what} in the caffemodel", got=str(list(blob.values.shape)),
-                             expected=str(list(wanted)))  # fmt: skip
         self.taken.add(number)
-        return blob.values.reshape(wanted)
+        if number < len(self.blobs) and self.blobs[number].fits(wanted):
+            return self.blobs[number].values.reshape(wanted)
+        if number < len(self.blobs):
+            own = list(self.blobs[number].values.shape)
+            problem = LayerError(
+                f"another shape of its {what} in the caffemodel", got=str(own), expected=str([*wanted])
+            )
+        else:
+            problem = LayerError(f"the caffemodel lacks its {what}", got=f"{len(self.blobs)} blobs",
+                                 expected=f"blob {number} of shape {list(wanted)}")  # fmt: skip
+        if math.prod(wanted) > _MAX_STAND_IN:
+            raise problem
+        self.problems.append(problem)
+        return np.zeros(wanted, np.float32)
 
     def constant(self, values: ArrayLike, what: str, dtype: str = "float32") -> Value:
         """A tensor that is known now."""

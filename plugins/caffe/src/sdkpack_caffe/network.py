@@ -37,7 +37,11 @@ def convert_network(
             hint='if it does nothing at inference: convert.with.unknown_fields = "ignore"', where=prototxt.name,
         )  # fmt: skip
     blobs = read_caffemodel(caffemodel)
-    wanted: dict[str, Sizes] = {spec.name: spec.shape for spec in declared} | dict(params.shapes)
+    # "?" is any size, which gets a name like other open ones.
+    wanted: dict[str, Sizes] = {
+        spec.name: tuple(f"d{axis}" if size == "?" else size for axis, size in enumerate(spec.shape))
+        for spec in declared
+    } | params.shapes
     content, notes = _model(network, blobs, params, wanted, prototxt)
     if network.unknown_field:
         notes.append(f"ignored a field of the prototxt: {network.unknown_field}")
@@ -87,6 +91,11 @@ class _Walk:
     broken: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
 
+    def tell(self, layer: Layer, error: LayerError) -> None:
+        """Notes what is wrong with a layer."""
+        message = f"{layer.type}: {error.message}"
+        self.problems.append(Problem(path=layer.name, message=message, got=error.got, expected=error.expected))
+
     @property
     def outputs(self) -> list[str]:
         inputs = dict(self.inputs)
@@ -115,7 +124,8 @@ def _walk(
         names = ", ".join(repr(name) for name, _ in walk.inputs)
         raise ModelError(f"the network has no input {unknown[0]!r}", hint=f"its inputs are {names}", where=where)
     if walk.problems:
-        count = "one layer" if len(walk.problems) == 1 else f"{len(walk.problems)} layers"
+        found = len({problem.path for problem in walk.problems})
+        count = "one layer" if found == 1 else f"{found} layers"
         raise ModelError(f"{count} cannot be converted", where=where, problems=walk.problems)
     if not walk.outputs:
         raise ModelError("the network has no output beside its inputs", where=where)
@@ -180,9 +190,7 @@ def _step(walk: _Walk, layer: Layer, blobs: tuple[Blob, ...]) -> None:
     try:
         results = _apply(walk, layer, blobs)
     except LayerError as error:
-        problem = Problem(path=layer.name, message=f"{layer.type}: {error.message}", got=error.got,
-                          expected=error.expected)  # fmt: skip
-        walk.problems.append(problem)
+        walk.tell(layer, error)
         walk.broken.update(layer.tops)
         return
     for bottom in layer.bottoms:
@@ -203,7 +211,9 @@ def _apply(walk: _Walk, layer: Layer, blobs: tuple[Blob, ...]) -> Sequence[Value
     assert rule is not None
     scope = Scope(graph=walk.graph, layer=layer, inputs=tuple(walk.values[name] for name in layer.bottoms), blobs=blobs)
     results: Any = rule(scope)
-    if len(scope.taken) != len(blobs):
+    for problem in scope.problems:
+        walk.tell(layer, problem)
+    if not scope.problems and len(scope.taken) != len(blobs):
         raise LayerError("the caffemodel has another number of blobs for it", got=str(len(blobs)),
                          expected=str(len(scope.taken)))  # fmt: skip
     if len(results) != len(layer.tops):

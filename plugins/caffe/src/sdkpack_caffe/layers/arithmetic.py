@@ -123,6 +123,8 @@ def arg_max(scope: Scope) -> list[Value]:
     value = scope.one()
     shape = scope.shape(value)
     along = message.HasField("axis")
+    if not shape:
+        raise LayerError("it needs at least one axis")
     axis = scope.axis(message.axis, len(shape)) if along else 1
     if not along:
         size = 1

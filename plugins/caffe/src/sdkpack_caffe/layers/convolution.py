@@ -68,7 +68,7 @@ def convolution(scope: Scope) -> list[Value]:
 
 def depthwise(scope: Scope) -> list[Value]:
     """As Convolution, with as many groups as the input has channels."""
-    channels = scope.shape(scope.inputs[0])[1] if scope.inputs else 0
+    channels = scope.shape(scope.bottoms(1)[0], 3, 4, 5)[1]
     return _convolve(scope, int(scope.fields.convolution_param.num_output) or channels, channels)
 
 

@@ -50,13 +50,14 @@ def _turned(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _sizes(scope: Scope, message: Any, values: tuple[Value, ...]) -> _Sizes:
-    offsets, scores, priors = (scope.shape(value) for value in values)
+    offsets, scores = (scope.shape(value, 2, 3, 4) for value in values[:2])
+    priors = scope.shape(values[2], 3)
     classes = int(message.num_classes)
     locations = 1 if message.share_location else classes
     boxes = priors[-1] // 4
     columns = [_columns(shape) for shape in (offsets, scores)]
     if (
-        len(priors) != 3 or priors[:2] != (1, 2) or classes < 1
+        priors[:2] != (1, 2) or classes < 1
         or columns != [boxes * locations * 4, boxes * classes]
     ):  # fmt: skip
         wanted = f"[N, {boxes * locations * 4}], [N, {boxes * classes}], [1, 2, {boxes * 4}]"

@@ -22,9 +22,9 @@ def lstm(scope: Scope) -> list[Value]:
     values = scope.bottoms(2, 3)
     if scope.fields.recurrent_param.expose_hidden:
         raise LayerError("exposed hidden states are not supported")
-    shape, marks = scope.shape(values[0]), scope.shape(values[1], 2)
+    shape, marks = scope.shape(values[0], 3, 4, 5), scope.shape(values[1], 2)
     steps, batch, units = shape[0], marks[1], int(scope.fields.recurrent_param.num_output)
-    if len(shape) < 3 or marks != shape[:2] or steps > _MAX_STEPS or units < 1:
+    if marks != shape[:2] or steps > _MAX_STEPS or units < 1:
         raise LayerError("its bottoms do not fit", got=f"{list(shape)}, {list(marks)}",
                          expected=f"(T, N, ...) and (T, N), T up to {_MAX_STEPS}")  # fmt: skip
     gates = _from_inputs(scope, values, units)
@@ -57,7 +57,7 @@ def _from_inputs(scope: Scope, values: tuple[Value, ...], units: int) -> Value:
     if len(values) == 2:
         return gates
     width = 1
-    for dim in scope.shape(values[2])[1:]:
+    for dim in scope.shape(values[2], 2, 3, 4)[1:]:
         width *= dim
     if scope.shape(values[2])[0] != batch:
         raise LayerError("its static bottom has another batch", got=str(list(scope.shape(values[2]))))

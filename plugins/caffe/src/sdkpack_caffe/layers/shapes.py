@@ -98,7 +98,7 @@ def permute(scope: Scope) -> list[Value]:
     value = scope.one()
     shape = scope.shape(value)
     order = [int(axis) for axis in scope.fields.permute_param.order]
-    if len(set(order)) != len(order) or any(axis >= len(shape) for axis in order):
+    if not shape or len(set(order)) != len(order) or any(axis >= len(shape) for axis in order):
         raise LayerError("no order of the axes", got=str(order), expected=f"{len(shape)} axes")
     order += [axis for axis in range(len(shape)) if axis not in order]
     return [scope.emit("Transpose", [value], [shape[axis] for axis in order], perm=order)]
