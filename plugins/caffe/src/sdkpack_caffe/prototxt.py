@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,14 +92,18 @@ def _parse(path: Path) -> tuple[Any, str]:
         raise ModelError("the prototxt is no text", hint="is it the caffemodel?", where=path.name) from error
     net, unknown = network_class()(), ""
     try:
-        try:
-            text_format.Parse(text, net)
-        except text_format.ParseError as error:
-            if not re.search(r"has no field named", str(error)):
-                raise
-            unknown = re.sub(r'Message type "sdkpack\.caffe\.net\.(\w+)"', r"\1", str(error)).rstrip(".")
-            net = network_class()()
-            text_format.Parse(text, net, allow_unknown_field=True)
+        with warnings.catch_warnings():
+            # An escape sequence that the library does not know is no reason to warn the user of a later Python.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", SyntaxWarning)
+            try:
+                text_format.Parse(text, net)
+            except text_format.ParseError as error:
+                if not re.search(r"has no field named", str(error)):
+                    raise
+                unknown = re.sub(r'Message type "sdkpack\.caffe\.net\.(\w+)"', r"\1", str(error)).rstrip(".")
+                net = network_class()()
+                text_format.Parse(text, net, allow_unknown_field=True)
     # Brackets without end in a field that nobody knows: the library reads those recursively.
     except (text_format.ParseError, RecursionError) as error:
         what = "brackets nested too deeply" if isinstance(error, RecursionError) else str(error)
