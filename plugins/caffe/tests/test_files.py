@@ -278,6 +278,14 @@ def test_open_sizes_run_at_any_size(tmp_path: Path) -> None:
         assert np.array_equal(run_onnx(content, x)["r"], fixed["r"])
 
 
+def test_a_batch_that_a_layer_folds_is_told(tmp_path: Path) -> None:
+    folded = OPEN.replace("dim: [0, -1, 3]", "dim: [1, -1, 3]")
+    files = write(tmp_path, folded, {"conv": weights()["conv"]})
+    _, notes = convert_network(*files, CaffeParams(shapes={"in0": ("N", 2, 8, 8)}))
+    assert notes == ("output 'r' has a first size that does not follow the batch: a layer of the prototxt fixes it",)
+    assert not convert_network(*write(tmp_path, OPEN, {"conv": weights()["conv"]}), CaffeParams())[1]
+
+
 def test_sizes_that_must_be_fixed_are_not_left_open(tmp_path: Path) -> None:
     average = OPEN.replace("{ kernel_size: 2", "{ pool: AVE kernel_size: 2")
     error = refused(tmp_path, average, {"conv": weights()["conv"]}, shapes={"in0": (1, 2, "H", 8)})

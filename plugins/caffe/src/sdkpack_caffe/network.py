@@ -61,6 +61,12 @@ def _model(
         walks.append(walk)
         models.append(build_model(graph, walk.inputs, walk.outputs, walk.values, name=name))
     model = models[0] if len(models) == 1 else merge_trials(models, trials, wanted, prototxt.name)
+    if any(isinstance(size, str) for sizes in wanted.values() for size in sizes[:1]):
+        walks[0].graph.notes += [
+            f"output {value.name!r} has a first size that does not follow the batch: a layer of the prototxt fixes it"
+            for value in model.graph.output
+            if value.type.tensor_type.shape.dim and value.type.tensor_type.shape.dim[0].HasField("dim_value")
+        ]
     return bytes(model.SerializeToString(deterministic=True)), walks[0].graph.notes
 
 
