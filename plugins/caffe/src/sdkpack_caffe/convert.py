@@ -1,0 +1,77 @@
+"""The converter: a prototxt and a caffemodel in, one ONNX file out."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from sdkpack.errors import ModelError
+from sdkpack.plugin import ConvertRequest, ConvertResult, Probe, SniffRequest, SniffResult, StepContext
+from sdkpack_caffe.params import CaffeParams
+
+__all__ = ["CaffeConverter", "find_files"]
+
+_HEAD_BYTES: Final = 1 << 16
+
+
+class CaffeConverter:
+    """Caffe to ONNX, layer by layer, without Caffe."""
+
+    def probe(self) -> Probe:
+        versions = ", ".join(f"{name} {version(name)}" for name in ("sdkpack-caffe", "onnx", "protobuf", "numpy"))
+        return Probe(ok=True, fingerprint=versions)
+
+    def sniff(self, request: SniffRequest) -> SniffResult:
+        """A prototxt says 'layer' early; a caffemodel reads as a network with layers."""
+        from sdkpack_caffe.caffemodel import read_caffemodel
+
+        with request.source.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+        if any(word in head for word in (b"layer {", b"layers {", b"layer{", b"layers{")):
+            return SniffResult(score=0.7, reason="text with layers")
+        # A network begins with its name, inputs or layers; others need not be read to the end.
+        if not head.startswith((b"\x0a", b"\x12", b"\x1a", b"\xa2\x06")):
+            return SniffResult(score=0.0)
+        try:
+            found = read_caffemodel(request.source)
+        except ModelError:
+            return SniffResult(score=0.0)
+        return SniffResult(score=0.9 if found else 0.0, reason=f"weights of {len(found)} layers")
+
+    def convert(self, request: ConvertRequest, context: StepContext) -> ConvertResult:
+        """Converts one network for the phase TEST.
+
+        Files of the request: `prototxt` or `caffemodel`, whichever the source is not.
+        """
+        from sdkpack_caffe.network import convert_network
+
+        prototxt, caffemodel = find_files(request)
+        params = request.params if isinstance(request.params, CaffeParams) else CaffeParams()
+        context.progress(0.1, f"reading {prototxt.name} and {caffemodel.name}")
+        content, notes = convert_network(prototxt, caffemodel, params, declared=request.inputs)
+        model = context.work / "model.onnx"
+        model.write_bytes(content)
+        tools = {name: version(name) for name in ("onnx", "protobuf")}
+        return ConvertResult(model=model, notes=notes, tools=tools)
+
+
+def find_files(request: ConvertRequest) -> tuple[Path, Path]:
+    """The prototxt and the caffemodel of a request.
+
+    A file that merely stands beside the source is not taken: the result would depend on a file that the build does not
+    know of, and would not change with it.
+
+    Raises:
+        ModelError: one of the two is missing.
+    """
+    own = "prototxt" if request.source.suffix.lower() in (".prototxt", ".pt", ".txt") else "caffemodel"
+    other = "caffemodel" if own == "prototxt" else "prototxt"
+    found = {own: request.source, **request.files}
+    if other not in found:
+        wanted = f'models.{request.name}.convert.files.{other} = "{request.source.stem}.{other}"'
+        raise ModelError(
+            f"a Caffe model is two files, and the {other} of {request.source.name!r} is missing",
+            hint=f"name it in the recipe: {wanted}",
+        )
+    return found["prototxt"], found["caffemodel"]
