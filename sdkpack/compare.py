@@ -91,9 +91,10 @@ _SAME: Final = Difference(normalized_error=0.0, snr_db=math.inf, cosine=1.0, max
 def _real(array: NDArray[Any]) -> NDArray[Any]:
     import numpy as np
 
-    if array.dtype.kind == "c":
-        return np.stack([array.real, array.imag]).astype(np.float64).ravel()
-    return np.asarray(array, dtype=np.float64).ravel()
+    with np.errstate(invalid="ignore"):  # widening a signalling NaN warns
+        if array.dtype.kind == "c":
+            return np.stack([array.real, array.imag]).astype(np.float64).ravel()
+        return np.asarray(array, dtype=np.float64).ravel()
 
 
 def _distance(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
