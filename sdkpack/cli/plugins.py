@@ -158,7 +158,7 @@ def _page(found: Registered[Any], schema: dict[str, Any]) -> str:
         (
             name,
             "choice" if "enum" in field else _type_text(field),
-            "required" if "default" not in field else f"default {field['default']!r}",
+            _default_text(field, required=name in schema.get("required", ())),
         )
         for name, field in fields.items()
     ]
@@ -194,6 +194,12 @@ def _half_text(half: Half) -> str:
         return half.isolation + (f", the program {half.command[0]}" if half.command else "")
     python = f", Python {half.environment.python}" if half.environment.python else ""
     return f"an environment of its own ({', '.join(half.environment.requirements) or 'empty'}{python})"
+
+
+def _default_text(field: dict[str, Any], *, required: bool) -> str:
+    if required:
+        return "required"
+    return f"default {field['default']!r}" if "default" in field else "optional"
 
 
 def _type_text(field: dict[str, Any]) -> str:

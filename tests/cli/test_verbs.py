@@ -346,3 +346,10 @@ def test_pack_to_standard_output(project: Path, sdkpack) -> None:  # type: ignor
     done = subprocess.run(command, check=True, capture_output=True)
     (project / "piped.sdkpack").write_bytes(done.stdout)
     assert sdkpack("verify", "piped.sdkpack", "--allow-unsigned").code == 0
+
+
+def test_plugins_show_tells_defaults_from_what_is_required(sdkpack) -> None:  # type: ignore[no-untyped-def]
+    rows = {line.split()[0]: line for line in sdkpack("plugins", "show", "caffe").out.splitlines() if line}
+    assert rows["opset"].endswith("default 17")
+    assert rows["shapes"].endswith("optional")
+    assert sdkpack("plugins", "show", "list.zip").out.count("required") == 1
