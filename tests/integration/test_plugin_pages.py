@@ -59,7 +59,7 @@ def build(tmp_path: Path) -> Iterator[Any]:
 
 
 def test_converters(page: Any, build: Any, tmp_path: Path) -> None:
-    registry = page("converters")
+    registry = page("converter")
     (tmp_path / "net.line").write_text("LINE 2 0.5")
     result = build(registry, "net.line")
     with sdkpack.open(result.path, allow_unsigned=True) as session:
@@ -70,7 +70,7 @@ def test_converters(page: Any, build: Any, tmp_path: Path) -> None:
 
 
 def test_compressors(page: Any, build: Any, tmp_path: Path) -> None:
-    registry = page("compressors")
+    registry = page("compressor")
     onnx.save(matmul(), tmp_path / "net.onnx")
     text = 'models.net.compress = {{ scheme = "acme.prune", max_error = {limit}, with = {{ share = {share} }} }}'
     loss = build(registry, "net.onnx", text.format(limit=0.1, share=0.1)).manifest.models["net"].variants[0].evidence[0]
@@ -83,7 +83,7 @@ def test_compressors(page: Any, build: Any, tmp_path: Path) -> None:
 
 
 def test_optimizers(page: Any, tmp_path: Path) -> None:
-    row = page("optimizers").optimizer("acme.no_doc_strings")
+    row = page("optimizer").optimizer("acme.no_doc_strings")
     tool = ToolHost(environ={}).open(row, row.info.half)
     model = matmul()
     model.graph.node[0].doc_string = "made on somebody's machine"
