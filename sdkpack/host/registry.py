@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
-from sdkpack.errors import PluginBrokenError, PluginMissingError, UsageError
+from sdkpack.errors import PluginBrokenError, PluginMissingError
 from sdkpack.host.loading import PluginState, halves_of, import_quietly, installed, kind_of, label_of, load_plugin
 from sdkpack.plugin.info import (
     CompressorInfo,
@@ -20,7 +20,7 @@ from sdkpack.plugin.info import (
     RuntimeInfo,
 )
 
-__all__ = ["PluginState", "Registered", "Registry", "load_class", "require_capability"]
+__all__ = ["PluginState", "Registered", "Registry", "load_class"]
 
 InfoT = TypeVar("InfoT", bound=PluginInfo)
 
@@ -230,9 +230,3 @@ def _callable_names(info: PluginInfo) -> Sequence[str]:
 
 def _source(plugin: PluginState) -> str:
     return f"{plugin.distribution} {plugin.version}".strip() or plugin.module
-
-
-def require_capability(registered: Registered[Any], word: str, purpose: str) -> None:
-    """Refuses what a plugin does not say that it can do."""
-    if word not in registered.info.capabilities:
-        raise UsageError(f"{registered.info.name!r} cannot {purpose}: it has no capability {word!r}")

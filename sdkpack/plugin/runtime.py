@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -287,7 +287,3 @@ class Runner(Protocol):
             sdkpack.errors.RunError: the library refused it; a fall-back to another device is an error too.
         """
         ...
-
-
-CompilerFactory = Callable[[], Compiler]
-RunnerFactory = Callable[[], Runner]

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -28,7 +29,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LIMIT_S: Final = 300.0
 
 
-class Conformance:
+class Conformance(ABC):
     """Tests of a descriptor, whatever its kind."""
 
     params: ClassVar[Mapping[str, Any]] = {}
@@ -40,9 +41,9 @@ class Conformance:
     def registry(self) -> Registry:
         return Registry.scan()
 
+    @abstractmethod
     def row(self) -> Registered[Any]:
         """The descriptor under test."""
-        raise NotImplementedError
 
     def test_descriptor_is_light(self) -> None:
         """Building it loads no toolchain: the standard library, the plugin API and the plugin's own package only."""
