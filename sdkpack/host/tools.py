@@ -20,7 +20,14 @@ from sdkpack.host.sandbox import Limits
 from sdkpack.host.workers import Job, run_job, typed
 from sdkpack.plugin.compressor import CompressRequest, CompressResult
 from sdkpack.plugin.context import StepContext
-from sdkpack.plugin.converter import ConvertRequest, ConvertResult, SniffRequest, SniffResult
+from sdkpack.plugin.converter import (
+    ConvertRequest,
+    ConvertResult,
+    EvaluateRequest,
+    EvaluateResult,
+    SniffRequest,
+    SniffResult,
+)
 from sdkpack.plugin.info import Half
 from sdkpack.plugin.optimizer import OptimizeRequest, OptimizeResult
 from sdkpack.plugin.runtime import CompileRequest, CompileResult, ModelInput, Probe
@@ -120,6 +127,9 @@ class RemoteTool:
 
     def convert(self, request: ConvertRequest, context: StepContext) -> ConvertResult:
         return self._call("convert", request, context, ConvertResult, request.name)
+
+    def evaluate(self, request: EvaluateRequest, context: StepContext) -> EvaluateResult:
+        return self._call("evaluate", request, context, EvaluateResult, request.conversion.name)
 
     def optimize(self, request: OptimizeRequest, context: StepContext) -> OptimizeResult:
         return self._call("optimize", request, context, OptimizeResult, request.model.name)

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from sdkpack.plugin.compressor import Compressor, CompressRequest, CompressResult
 from sdkpack.plugin.context import StepContext
-from sdkpack.plugin.converter import Converter, ConvertRequest, ConvertResult, SniffRequest, SniffResult
+from sdkpack.plugin.converter import (
+    Converter,
+    ConvertRequest,
+    ConvertResult,
+    EvaluateRequest,
+    EvaluateResult,
+    SniffRequest,
+    SniffResult,
+)
 from sdkpack.plugin.exporter import BundleView, Exporter, ExportRequest, ExportResult
 from sdkpack.plugin.info import (
     API_VERSION,
@@ -73,6 +81,8 @@ __all__ = [
     "Coverage",
     "DeviceInfo",
     "EnvironmentSpec",
+    "EvaluateRequest",
+    "EvaluateResult",
     "ExportRequest",
     "ExportResult",
     "Exporter",

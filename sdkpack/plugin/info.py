@@ -142,10 +142,11 @@ class Magic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConverterInfo(PluginInfo):
-    """Brings models of other formats to ONNX, or ONNX to another format.
+    """Brings models of other formats to ONNX, or ONNX to another format. One descriptor a format.
 
-    Capability words: `sniff` (looks into a file where magic bytes do not decide), `network` (asks for a network, which
-    the user may grant).
+    Capability words: `sniff` (looks into a file where magic bytes do not decide), `evaluate` (runs the source with its
+    own framework, so that the core can hold the result against it), `code` (takes sources that bring code, where the
+    author allows it; only outside of this process), `network` (asks for a network, which the user may grant).
     """
 
     half: Half
@@ -153,6 +154,10 @@ class ConverterInfo(PluginInfo):
     """Media types."""
     writes: tuple[str, ...] = ("application/vnd.onnx",)
     magics: tuple[Magic, ...] = ()
+    members: tuple[str, ...] = ()
+    """For formats that are a folder or a ZIP archive: patterns (as in `fnmatch`, over the path inside, `/` between
+    folders) that must each match a member: `("saved_model.pb",)`, `("*/data.pkl", "*/code/*")`. Of several converters
+    that match, the one with more patterns is surer. Only a converter with members is ever given a folder."""
     suffixes: tuple[str, ...] = ()
     """Of file names, lower case: `.caffemodel`. Weaker than magic bytes."""
 
@@ -187,6 +192,9 @@ class RuntimeInfo(PluginInfo):
     accepts: tuple[str, ...] = ("application/vnd.onnx",)
     """Media types of the models that its compiler takes."""
     precisions: tuple[str, ...] = ("float32",)
+    opsets: tuple[int, int] | None = None
+    """The oldest and the newest version of ONNX's own operators that its compiler takes; None: it does not say.
+    Converters write no newer one, and a model outside of it is refused before the compiler is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
