@@ -180,7 +180,7 @@ class OptimizerInfo(PluginInfo):
     """Names of passes that run before it, where they run at all. A pass may stand in several rounds; those that nothing
     orders run by their names."""
     repeats: bool = True
-    """Whether it is worth running again after others changed the model. False for a pass that is done after one time."""
+    """Whether it is worth running again after others changed the model; False where one time is enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
