@@ -233,6 +233,8 @@ class _Work:
 
     def __call__(self, results: Results, context: BuildContext) -> StoredResult:
         imported = {one.model: Imported(results[one.imported.id]) for one in self.wanted}
+        for model, one in imported.items():
+            check_opset(model, one, self.target.toolchain)
         context.progress(None, "preparing the model")
         sources = {
             one.model: model_input(
