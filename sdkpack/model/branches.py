@@ -57,13 +57,19 @@ def _numbers(tensor: TensorProto) -> list[float]:
 
 
 def with_outputs(model: ModelProto, names: tuple[str, ...], element_type: int) -> ModelProto:
-    """A copy of `model` that also gives the tensors `names`, all of one element type."""
-    from onnx import ModelProto, helper
+    """A copy of `model` that also gives the tensors `names`, all of one element type; of unknown rank as scalars."""
+    from onnx import ModelProto, helper, shape_inference
 
     made = ModelProto()
     made.CopyFrom(model)
+    try:
+        stated = {value.name: value for value in shape_inference.infer_shapes(made).graph.value_info}
+    except (shape_inference.InferenceError, ValueError, RuntimeError):
+        stated = {value.name: value for value in made.graph.value_info}
     have = {value.name for value in made.graph.output}
-    for name in names:
-        if name not in have:
-            made.graph.output.append(helper.make_tensor_value_info(name, element_type, None))
+    for name in (name for name in names if name not in have):
+        value = helper.make_tensor_value_info(name, element_type, [])
+        if name in stated and stated[name].type.tensor_type.HasField("shape"):
+            value.CopyFrom(stated[name])
+        made.graph.output.append(value)
     return made

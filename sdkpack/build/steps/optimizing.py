@@ -198,9 +198,9 @@ class _Work:
     ) -> StoredResult:
         known, after = before.result.data, outcome.candidate
         kept = list(dict.fromkeys(run.name for run in outcome.runs if run.verdict == _KEPT))
-        undone = {run.name: run.reason for run in outcome.runs if run.verdict == "undone"}
+        undone = {run.name: run.reason for run in reversed(outcome.runs) if run.verdict == "undone"}
         change = f"nodes {original.node_count} to {after.node_count}; {', '.join(kept) or 'nothing to do'}"
-        refused = [f"undone: {name} ({reason})" for name, reason in undone.items()]
+        refused = [f"undone: {name} ({reason})" for name, reason in sorted(undone.items())]
         finding = self._finding(
             passed=bool(trials.rows),
             note="; ".join([change, *refused, note]),
