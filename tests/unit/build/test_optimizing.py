@@ -209,3 +209,25 @@ def _raising(error: BaseException) -> Callable[[], None]:
         raise error
 
     return call
+
+
+def test_one_model_without_a_recipe(registry: Registry, runner: Any, tmp_path: Path) -> None:
+    from sdkpack.build.convert import convert
+    from sdkpack.documents.recipe import ModelSection
+
+    source = tmp_path / "in" / "net.onnx"
+    source.parent.mkdir()
+    onnx.save(_model(), str(source))
+    section = ModelSection.from_object({"source": "x", "optimize": {"level": "safe"}})
+    made = convert(source, registry=registry, runner=runner, section=section, out=tmp_path / "small.onnx")
+    assert made.files == (tmp_path / "small.onnx",)
+    assert dict(made.operators) == {"Greater": 1, "Identity": 1, "If": 1, "MatMul": 1, "Neg": 1, "Relu": 1}
+    kept = [(one["name"], one["round"], one["verdict"]) for one in made.passes]
+    assert kept == [("test.tidy", 1, "kept"), ("test.tidy", 2, "kept"), ("test.tidy", 3, "nothing to do")]
+    assert made.graphs is not None
+    before, after = (onnx.ModelProto.FromString(graph) for graph in made.graphs)
+    assert (len(before.graph.node), len(after.graph.node)) == (6, 4)
+    limited = convert(
+        source, registry=registry, runner=runner, section=section, runtime="test.few", out=tmp_path / "few.onnx"
+    )
+    assert limited.ran == 1, "another profile, another model"
