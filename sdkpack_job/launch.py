@@ -130,7 +130,8 @@ def _restrict(wanted, told, system):
         ("processor time", resource.RLIMIT_CPU, limits["cpu_s"]),
         ("open files", resource.RLIMIT_NOFILE, limits["open_files"]),
     ):
-        _attempt(told, name, str(value), lambda kind=kind, value=value: _limit(kind, value))
+        if value is not None:
+            _attempt(told, name, str(value), lambda kind=kind, value=value: _limit(kind, value))
     if os.getuid() == 0:
         told["process count"] = "watched: the kernel does not count root's processes"
     else:

@@ -19,7 +19,20 @@ from typing import IO, Any, Final
 from sdkpack.errors import InternalError, StepError
 from sdkpack.host.process import supervise
 
-__all__ = ["DiskLimitError", "Limits", "ProcessLimitError", "Sandboxed", "job_package", "run_sandboxed", "system_paths"]
+__all__ = [
+    "DiskLimitError",
+    "Limits",
+    "ProcessLimitError",
+    "Sandboxed",
+    "Watcher",
+    "enforced_of",
+    "job_package",
+    "launcher",
+    "passed_on",
+    "run_sandboxed",
+    "system_paths",
+    "write_order",
+]
 
 _GIB: Final = 1 << 30
 _WATCH_EVERY_S: Final = 0.2
@@ -123,43 +136,76 @@ def run_sandboxed(
     """
     read_fd, write_fd = os.pipe()
     try:
-        order = {
-            "argv": list(argv),
-            "environment": dict(environment),
-            "work": str(work),
-            "readable": [*system_paths(network), *map(str, readable)],
-            "writable": [*_WRITABLE, *map(str, writable)],
-            "network": network,
-            "enforced_fd": write_fd,
-            "limits": {
-                "memory_bytes": limits.memory_bytes,
-                "disk_bytes": limits.disk_bytes,
-                "cpu_s": max(1, int(limits.time_s * (os.cpu_count() or 1))),
-                "open_files": limits.open_files,
-                "processes": limits.processes,
-            },
-        }
-        (folder / "launch.json").write_text(json.dumps(order), encoding="utf-8")
-        watcher = _Watcher(limits, [*writable, folder], output, where, watch)
+        write_order(
+            folder, argv=argv, environment=environment, work=work, readable=readable, writable=writable,
+            limits=limits, network=network, enforced_fd=write_fd, cpu_s=int(limits.time_s * (os.cpu_count() or 1)),
+        )  # fmt: skip
+        watcher = Watcher(limits, [*writable, folder], output, where, watch)
         code = supervise(
-            # Without `site`: nothing that is installed runs before the limits stand.
-            [sys.executable, "-I", "-S", "-B", str(job_package() / "launch.py"), str(folder)],
+            launcher(folder),
             folder=folder, output=output, environment={"PATH": os.defpath}, timeout_s=limits.time_s,
             cancelled=cancelled, where=where, watch=watcher, keep_open=(write_fd,),
         )  # fmt: skip
         os.close(write_fd)
         write_fd = -1
-        told = _told(read_fd)
+        told = enforced_of(read_fd)
         watcher.look()
-        # The launcher passes a signal on as shells do.
-        return Sandboxed(code=128 - code if 128 < code <= 192 else code, enforced=told)
+        return Sandboxed(code=passed_on(code), enforced=told)
     finally:
         os.close(read_fd)
         if write_fd >= 0:
             os.close(write_fd)
 
 
-def _told(fd: int) -> dict[str, str]:
+def write_order(
+    folder: Path,
+    *,
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    work: Path,
+    readable: Sequence[Path],
+    writable: Sequence[Path],
+    limits: Limits,
+    network: bool,
+    enforced_fd: int,
+    cpu_s: int | None = None,
+) -> None:
+    """Tells the launcher what to start and around it what to put up; `run_sandboxed` says what the arguments are.
+
+    Args:
+        enforced_fd: where the launcher writes what it enforced, before the program begins.
+        cpu_s: processor time of each process; None: without a limit.
+    """
+    order = {
+        "argv": list(argv),
+        "environment": dict(environment),
+        "work": str(work),
+        "readable": [*system_paths(network), *map(str, readable)],
+        "writable": [*_WRITABLE, *map(str, writable)],
+        "network": network,
+        "enforced_fd": enforced_fd,
+        "limits": {
+            "memory_bytes": limits.memory_bytes,
+            "disk_bytes": limits.disk_bytes,
+            "cpu_s": cpu_s if cpu_s is None else max(1, cpu_s),
+            "open_files": limits.open_files,
+            "processes": limits.processes,
+        },
+    }
+    (folder / "launch.json").write_text(json.dumps(order), encoding="utf-8")
+
+
+def launcher(folder: Path) -> list[str]:
+    # Without `site`: nothing that is installed runs before the limits stand.
+    return [sys.executable, "-I", "-S", "-B", str(job_package() / "launch.py"), str(folder)]
+
+
+def passed_on(code: int) -> int:
+    """The program's exit code, negative for a signal, of the launcher's, which passes a signal on as shells do."""
+    return 128 - code if 128 < code <= 192 else code
+
+
+def enforced_of(fd: int) -> dict[str, str]:
     """What the launcher wrote; the pipe holds it all, so that it was never blocked by us."""
     os.set_blocking(fd, False)
     try:
@@ -173,17 +219,21 @@ def _told(fd: int) -> dict[str, str]:
 
 
 @dataclass(slots=True)
-class _Watcher:
+class Watcher:
     """Looks at what no limit of the kernel covers: all files together, and the number of processes of root."""
 
     limits: Limits
     folders: Sequence[Path]
-    output: IO[bytes]
+    output: IO[bytes] | None
     where: str
-    also: Callable[[], None]
+    also: Callable[[], None] = lambda: None
     _next: float = 0.0
 
     def __call__(self, pid: int) -> None:
+        """
+        Raises:
+            DiskLimitError, ProcessLimitError: it took too much.
+        """
         self.also()
         if time.monotonic() < self._next:
             return
@@ -196,7 +246,8 @@ class _Watcher:
         self._next = time.monotonic() + max(_WATCH_EVERY_S, 10 * (time.monotonic() - begin))
 
     def look(self) -> None:
-        used = os.fstat(self.output.fileno()).st_size + _size(self.folders)
+        printed = 0 if self.output is None else os.fstat(self.output.fileno()).st_size
+        used = printed + _size(self.folders)
         if used > self.limits.disk_bytes:
             raise DiskLimitError(f"it wrote more than {self.limits.disk_bytes} bytes", where=self.where)
 
