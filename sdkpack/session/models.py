@@ -69,6 +69,7 @@ class _Part:
     outputs: tuple[TensorSpec, ...]
     session: RunnerSession
     owner: OwnerThread | None
+    runtime: str
     label: str
 
     def run(self, inputs: Mapping[str, Any], deadline: Deadline | None) -> Mapping[str, Any]:
@@ -126,6 +127,15 @@ class LoadedModel:
     def copies(self) -> int:
         """How often it is loaded."""
         return len(self._copies)
+
+    @property
+    def isolation(self) -> dict[str, dict[str, str]]:
+        """For each part that runs in a process of its own: measure -> what is enforced, or why not."""
+        return {
+            part.runtime: dict(part.session.enforced)
+            for part in self._copies[0]
+            if isinstance(part.session, RemoteSession)
+        }
 
     def __call__(self, inputs: Mapping[str, Any], *, deadline: Deadline | None = None) -> dict[str, NDArray[Any]]:
         """Computes the outputs, by name, from the inputs, by name.
@@ -279,7 +289,7 @@ class _Opener:
             if owner is not None:
                 owner.close()
             raise
-        return _Part(_specs(spec.inputs), _specs(spec.outputs), session, owner, label)
+        return _Part(_specs(spec.inputs), _specs(spec.outputs), session, owner, runtime.info.name, label)
 
     def _request(self, part: VariantPart) -> OpenRequest:
         threads, limit = self.resources.divided(self.copies)

@@ -159,6 +159,7 @@ class ModelSet:
         if name in self._models:
             model = self._models[name]
             facts |= {"copies": model.copies, "weights_shared": model.weights_shared}
+            facts |= {"isolation": isolation} if (isolation := model.isolation) else {}
         return facts
 
     def close(self) -> None:

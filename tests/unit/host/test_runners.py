@@ -230,8 +230,7 @@ def test_close_ends_the_process_and_takes_its_folder_away(runner: RemoteRunner, 
         session.run({"x": X})
 
 
-def test_one_that_hangs_is_closed_all_the_same(runner: RemoteRunner, request_: OpenRequest) -> None:
-    """A session that nobody can reach any more takes its process with it."""
+def test_a_forgotten_session_takes_its_process_with_it(runner: RemoteRunner, request_: OpenRequest) -> None:
     session = runner.open(request_)
     assert session._worker is not None
     folder = session._worker._folder
