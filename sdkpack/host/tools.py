@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 from sdkpack.errors import PluginBrokenError, PluginError, SdkpackError, StepError
+from sdkpack.host.choices import network_allowed
 from sdkpack.host.environments import Environment, Environments, default_environments
 from sdkpack.host.places import Place
 from sdkpack.host.registry import Registered, load_class
@@ -29,12 +30,9 @@ from sdkpack.plugin.info import Half, RuntimeInfo
 from sdkpack.plugin.optimizer import OptimizeRequest, OptimizeResult
 from sdkpack.plugin.runtime import CompileRequest, CompileResult, ModelInput, Probe
 
-__all__ = ["GRANTS", "HostContext", "RemoteTool", "ToolHost"]
+__all__ = ["HostContext", "RemoteTool", "ToolHost"]
 
 ResultT = TypeVar("ResultT")
-
-GRANTS: Final = "SDKPACK_NETWORK"
-"""The user's variable: names of plugins that may use the network, separated by commas."""
 
 _PROBE_LIMIT_S: Final = 60.0
 
@@ -115,9 +113,12 @@ class ToolHost:
         )  # fmt: skip
 
     def grants_network(self, row: Registered[Any]) -> bool:
-        """A plugin has to ask, and the user to agree."""
-        granted = {name.strip() for name in self.environ.get(GRANTS, "").split(",")}
-        return "network" in row.info.capabilities and row.info.name in granted
+        """A plugin has to ask, and the user to agree.
+
+        Raises:
+            DocumentError: the user's configuration is not valid.
+        """
+        return "network" in row.info.capabilities and row.info.name in network_allowed(self.environ)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
