@@ -212,7 +212,7 @@ def _runner(
 
 def _carry_out(resolution: Resolution, registry: Registry, runner: StepRunner) -> Built:
     before = {run.id: run.result for run in resolution.imports.values()}
-    runs = {run.id: run for run in (*resolution.conversions.values(), *resolution.imports.values())}
+    runs = dict(resolution.done)
     runs |= runner.run(resolution.steps, before=before).done
     packable = make_manifest(resolution, runs, registry, runner.store)
     return Built(resolution=resolution, runs=runs, packable=packable)

@@ -74,6 +74,11 @@ class ConvertResult:
     """In the work folder; ONNX in one file, or with external data beside it; or a file of the format asked for."""
     files: Mapping[str, Path] = field(default_factory=dict)
     """Further files that a foreign format consists of, by role, in the work folder: `prototxt`."""
+    inputs: tuple[TensorSpec, ...] = ()
+    """What the source's format says of the result's inputs beyond ONNX, by name: layout (`NHWC`) and quantisation.
+    Types and shapes are read from the result itself."""
+    outputs: tuple[TensorSpec, ...] = ()
+    """The same of its outputs."""
     notes: tuple[str, ...] = ()
     """What the author should know: a layer that was approximated, a dimension that was fixed."""
     tools: Mapping[str, str] = field(default_factory=dict)
