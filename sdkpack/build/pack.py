@@ -17,6 +17,7 @@ from sdkpack.build.digests import PREFIX
 from sdkpack.build.findings import Findings
 from sdkpack.build.load import LoadedRecipe, load_recipe
 from sdkpack.build.manifest import Packable, make_manifest
+from sdkpack.build.pins import check_locked, pinned, pins_of, stored_results
 from sdkpack.build.progress import NullReporter, Reporter
 from sdkpack.build.resolve import Resolution, resolve
 from sdkpack.build.runner import StepRun, StepRunner
@@ -84,7 +85,8 @@ def plan(
     """
     with ExitStack() as stack:
         runner = _runner(stack, store, reporter, executor, cancel)
-        return resolve(load_recipe(recipe), registry=registry, runner=runner, package_paths=package_paths).plan
+        made = resolve(load_recipe(recipe), registry=registry, runner=runner, package_paths=package_paths).plan
+        return pinned(made, stored_results(made, store))
 
 
 def build(
@@ -94,14 +96,25 @@ def build(
     runner: StepRunner,
     package_paths: Sequence[Path] = (),
     parity: ParitySettings | None = None,
+    locked: Plan | None = None,
 ) -> Built:
     """Carries a recipe out up to the point where a bundle is written.
 
+    Args:
+        loaded: the recipe.
+        registry: the plugins in use.
+        runner: runs the steps.
+        package_paths: folders of packages for `package://`.
+        parity: how variants are compared with their sources.
+        locked: the plan that it must be; `runner` has its pins.
+
     Raises:
         SdkpackError: the recipe is wrong, or a step failed.
+        UsageError: the recipe's plan is not `locked`.
         InterruptedRunError: the user wants to stop.
     """
     resolution = resolve(loaded, registry=registry, runner=runner, package_paths=package_paths, parity=parity)
+    check_locked(resolution.plan, locked)
     return _carry_out(resolution, registry, runner)
 
 
@@ -119,6 +132,7 @@ def pack(
     sealed: bool = True,
     parity: ParitySettings | None = None,
     files: FileSystem | None = None,
+    locked: Plan | None = None,
 ) -> PackResult:
     """Packs the recipe at `recipe`.
 
@@ -135,6 +149,8 @@ def pack(
         sealed: encrypts and signs as the recipe says; else the bundle is plain and unsigned, for a try-out.
         parity: how variants are compared with their sources.
         files: the file system that the bundle is written to.
+        locked: a plan that is to be carried out again: it must be this recipe's still, and a step that is not
+            deterministic must give what the plan is pinned to.
 
     Raises:
         SdkpackError: as its code says. The output is then as it was before.
@@ -149,8 +165,10 @@ def pack(
     seal, signers = _keys(loaded, registry) if sealed else (None, ())
     cancel = cancel or threading.Event()
     with ExitStack() as stack:
-        runner = _runner(stack, store, reporter, executor, cancel)
-        built = build(loaded, registry=registry, runner=runner, package_paths=package_paths, parity=parity)
+        runner = _runner(stack, store, reporter, executor, cancel, locked)
+        built = build(
+            loaded, registry=registry, runner=runner, package_paths=package_paths, parity=parity, locked=locked
+        )
         content = _content(built.packable, store)
         summary = _write(content, target, seal, signers, runner.reporter, cancel, overwrite, files)
     if isinstance(target, Path):
@@ -159,7 +177,7 @@ def pack(
     report_path = _write_report(report, target, overwrite, files)
     return PackResult(
         path=target if isinstance(target, Path) else None, report_path=report_path, identity=summary.identity,
-        size_bytes=summary.size_bytes, plan=built.resolution.plan, manifest=built.packable.manifest, report=report,
+        size_bytes=summary.size_bytes, plan=_pinned_plan(built), manifest=built.packable.manifest, report=report,
         cached=sum(run.cached for run in built.runs.values()), ran=sum(not run.cached for run in built.runs.values()),
     )  # fmt: skip
 
@@ -199,6 +217,7 @@ def _runner(
     reporter: Reporter | None,
     executor: Executor | None,
     cancel: threading.Event | None,
+    locked: Plan | None = None,
 ) -> StepRunner:
     if executor is None:
         executor = StepRunner.threads()
@@ -206,7 +225,7 @@ def _runner(
         stack.callback(executor.shutdown, wait=False, cancel_futures=True)
     return StepRunner(
         store=store, executor=executor, reporter=reporter or NullReporter(), environment=dict(os.environ),
-        cancel=cancel or threading.Event(),
+        cancel=cancel or threading.Event(), pins=pins_of(locked),
     )  # fmt: skip
 
 
@@ -216,6 +235,10 @@ def _carry_out(resolution: Resolution, registry: Registry, runner: StepRunner) -
     runs |= runner.run(resolution.steps, before=before).done
     packable = make_manifest(resolution, runs, registry, runner.store)
     return Built(resolution=resolution, runs=runs, packable=packable)
+
+
+def _pinned_plan(built: Built) -> Plan:
+    return pinned(built.resolution.plan, {run.id: run.result for run in built.runs.values()})
 
 
 def _keys(loaded: LoadedRecipe, registry: Registry) -> tuple[Seal | None, tuple[Signer, ...]]:
@@ -277,13 +300,14 @@ def _write(
 
 def _report(built: Built, summary: BundleSummary, seconds: float) -> Report:
     bundle = built.resolution.plan.bundle
+    pins = {step.id: step.result for step in _pinned_plan(built).steps}
     return Report(
         report=1,
         bundle=f"{bundle.name}-{bundle.version}",
         identity=summary.identity,
         size_bytes=summary.size_bytes,
         seconds=round(seconds, 3),
-        steps=tuple(_step_report(run) for run in built.runs.values()),
+        steps=tuple(_step_report(run, pins.get(run.id)) for run in built.runs.values()),
         machine={
             "system": platform.system(),
             "machine": platform.machine(),
@@ -293,10 +317,15 @@ def _report(built: Built, summary: BundleSummary, seconds: float) -> Report:
     )
 
 
-def _step_report(run: StepRun) -> StepReport:
+def _step_report(run: StepRun, result: str | None) -> StepReport:
     isolation = run.result.data.get("isolation", {})
     return StepReport(
-        id=run.id, cached=run.cached, seconds=round(run.seconds, 3), note=_note(run), isolation=dict(isolation)
+        id=run.id,
+        cached=run.cached,
+        seconds=round(run.seconds, 3),
+        note=_note(run),
+        isolation=dict(isolation),
+        result=result,
     )
 
 

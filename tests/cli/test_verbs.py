@@ -366,6 +366,20 @@ def test_a_bad_configuration_stops_what_would_import_plugins(project: Path, sdkp
     assert str(path) in finding["mend"]
 
 
+def test_a_plan_is_carried_out_again_or_refused(project: Path, sdkpack) -> None:  # type: ignore[no-untyped-def]
+    (project / "plan.json").write_text(sdkpack("plan", "plain.toml", "--json").out)
+    first = sdkpack("pack", "plain.toml", "-o", "first.sdkpack", "--json").json
+    second = sdkpack("pack", "plain.toml", "--plan", "plan.json", "-o", "second.sdkpack", "--json").json
+    assert first["identity"] == second["identity"]
+    text = (project / "plain.toml").read_text()
+    (project / "plain.toml").write_text(text.replace('version = "', 'version = "9'))
+    ended = sdkpack("pack", "plain.toml", "--plan", "plan.json", "-o", "third.sdkpack")
+    assert ended.code == 2
+    assert "bundle: differs" in ended.err
+    assert not (project / "third.sdkpack").exists()
+    assert sdkpack("pack", "plain.toml", "--plan", "absent.json", "-o", "third.sdkpack").code == 1
+
+
 def test_pack_to_standard_output(project: Path, sdkpack) -> None:  # type: ignore[no-untyped-def]
     import subprocess
     import sys
