@@ -15,6 +15,7 @@ from sdkpack.host.places import Place
 from sdkpack.host.registry import Registered, load_class
 from sdkpack.host.runners import RemoteRunner
 from sdkpack.host.sandbox import Limits
+from sdkpack.host.timed import TimedTool
 from sdkpack.host.workers import Job, run_job, typed
 from sdkpack.plugin.compressor import CompressRequest, CompressResult
 from sdkpack.plugin.context import StepContext
@@ -81,7 +82,7 @@ class ToolHost:
             # What it makes is run for the comparison, which would be too late to find nothing to run it with.
             self._build(row, row.info.runner)
         if half.isolation == "in-process":
-            return load_class(row, half.load)()
+            return TimedTool(load_class(row, half.load)(), name=row.info.name, limit_s=row.info.time_limit_s)
         environment = self._build(row, half)
         return RemoteTool(row=row, place=Place.of(row, half, environment, self.environ), host=self)
 
