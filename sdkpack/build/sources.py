@@ -11,8 +11,8 @@ import importlib.util
 import re
 import stat
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -45,10 +45,12 @@ class Sources:
     Args:
         folder: the recipe's.
         package_paths: folders of packages (`pip install --target`), looked at before the installed ones.
+        given: references that the user himself gave as paths, which may lead anywhere.
     """
 
     folder: Path
     package_paths: tuple[Path, ...] = ()
+    given: Mapping[str, Path] = field(default_factory=dict)
 
     def find(self, reference: str, *, folders: bool = False) -> SourceFile:
         """
@@ -60,6 +62,8 @@ class Sources:
             FileError: there is no such file, or the reference leads out of its folder; near names are told.
             UsageError: the reference is malformed.
         """
+        if reference in self.given:
+            return SourceFile(reference=reference, path=self.given[reference].resolve())
         scheme = _SCHEME.match(reference)
         if reference.startswith(PACKAGE_SCHEME):
             return SourceFile(reference=reference, path=self._in_package(reference, folders))

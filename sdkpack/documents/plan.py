@@ -28,7 +28,7 @@ class PlanStep(Part):
     id: str
     """`det/import`, `det/check`, `det/cut`, `det/compress`, `det/compile/cpu`, `compile/npu` for
     models that are compiled together, `read/golden`."""
-    kind: Literal["convert", "import", "check", "cut", "compress", "compile", "golden", "pipeline-golden"]
+    kind: Literal["convert", "import", "check", "cut", "export", "compress", "compile", "golden", "pipeline-golden"]
     plugin: str
     """What does it: `acme.npu2`, or `sdkpack` itself."""
     fingerprint: str

@@ -102,12 +102,11 @@ class _Work:
         run = _Run(self, model, context)
         context.progress(None, "comparing with the source")
         try:
-            samples, found = run.onnx()
+            return _with(model, run.compared(*run.onnx()))
         except NotComparableError as error:
             reason = f"not compared with its source: {error}"
             context.warn(reason)
             return _with(model, [self._nothing(reason)])
-        return _with(model, run.compared(samples, found))
 
     def _left_out(self) -> str:
         if not self.conversion.section.compare:
@@ -195,7 +194,11 @@ class _Run:
         )  # fmt: skip
 
     def source(self, samples: Sequence[Arrays], inner: Sequence[str] = ()) -> list[Arrays]:
-        """What the source gives for the same inputs."""
+        """What the source gives for the same inputs.
+
+        Raises:
+            NotComparableError: the converter cannot run this source here.
+        """
         conversion = self.work.conversion
         folder = self.context.aside(f"evaluate-{self._asked}")
         self._asked += 1
@@ -211,6 +214,8 @@ class _Run:
         self.context.progress(None, f"running the source with {conversion.row.info.name}")
         result: object = conversion.converter.evaluate(request, self.context)
         where = f"converter {conversion.row.info.name!r}"
+        if isinstance(result, EvaluateResult) and not result.outputs:
+            raise NotComparableError("; ".join(result.notes) or f"{where} cannot run it here")
         if not isinstance(result, EvaluateResult) or len(result.outputs) != len(samples):
             raise PluginBrokenError(f"{where} did not return an EvaluateResult with {len(samples)} outputs")
         conversion.check_unchanged()
@@ -241,6 +246,7 @@ class _Run:
 
         Raises:
             ModelError: the source answers differently each time.
+            NotComparableError: the source cannot be run here.
             ParityError: an output differs.
         """
         first, again, *others = self.source([samples[0], *samples])

@@ -1,4 +1,4 @@
-"""Convert: from a model of another format to ONNX, by the plugin that knows the format best; or from ONNX to another.
+"""Convert: from a model of another format to ONNX, by the plugin that knows the format best.
 
 What comes out is imported in the same step: checked, split into graph and weights, its facts read.
 """
@@ -28,7 +28,7 @@ from sdkpack.plugin.converter import Converter, ConvertRequest, ConvertResult
 from sdkpack.plugin.info import ConverterInfo
 from sdkpack.types import TensorSpec
 
-__all__ = ["Conversion", "conversion_of", "convert_step"]
+__all__ = ["Conversion", "checked_result", "conversion_of", "convert_step"]
 
 _CODE: Final = "code"
 
@@ -163,32 +163,32 @@ class _Work:
         made = self.conversion
         name = made.row.info.name
         context.progress(None, f"converting with {name}")
-        result = self._checked(made.converter.convert(made.request(), context), context)
+        result = checked_result(made.converter.convert(made.request(), context), name, context)
         made.check_unchanged()
         for note in result.notes:
             context.warn(note)
+        # Read as an author's file is: the toolchain is no more trusted.
+        imported = import_file(result.model, self.store, context, name=f"the result of {name!r}")
         facts = {
             "format": made.row.info.reads[0],
             "notes": list(result.notes),
             "tools": dict(result.tools),
             "isolation": context.isolation,
         }
-        if made.writes == ONNX_MEDIA_TYPE:
-            # Read as an author's file is: the toolchain is no more trusted.
-            imported = import_file(result.model, self.store, context, name=f"the result of {name!r}")
-            data = self.declared.applied(imported.data, (*result.inputs, *result.outputs))
-            return StoredResult(files=imported.files, data={**data, **facts})
-        files = {"model": result.model, **result.files}
-        facts["names"] = {role: path.name for role, path in files.items()}
-        return StoredResult(
-            files={role: self.store.adopt(path, made.writes) for role, path in files.items()}, data=facts
-        )
+        data = self.declared.applied(imported.data, (*result.inputs, *result.outputs))
+        return StoredResult(files=imported.files, data={**data, **facts})
 
-    def _checked(self, result: object, context: BuildContext) -> ConvertResult:
-        where = f"converter {self.conversion.row.info.name!r}"
-        if not isinstance(result, ConvertResult):
-            raise PluginBrokenError(f"{where} returned a {type(result).__name__}, expected a ConvertResult")
-        for path in (result.model, *result.files.values()):
-            if not path.resolve().is_relative_to(context.work.resolve()) or path.is_symlink() or not path.is_file():
-                raise PluginBrokenError(f"{where} returned no file of its work folder: {path.name!r}")
-        return result
+
+def checked_result(result: object, converter: str, context: BuildContext) -> ConvertResult:
+    """A converter's answer, if it is one.
+
+    Raises:
+        PluginBrokenError: it is none, or names what is no file of the work folder.
+    """
+    where = f"converter {converter!r}"
+    if not isinstance(result, ConvertResult):
+        raise PluginBrokenError(f"{where} returned a {type(result).__name__}, expected a ConvertResult")
+    for path in (result.model, *result.files.values()):
+        if not path.resolve().is_relative_to(context.work.resolve()) or path.is_symlink() or not path.is_file():
+            raise PluginBrokenError(f"{where} returned no file of its work folder: {path.name!r}")
+    return result

@@ -40,6 +40,8 @@ class NetParams:
     """Steps by which the framework's 8-bit output differs, in one element."""
     lose: bool = False
     """The framework gives no output."""
+    unable: bool = False
+    """The framework cannot run this net."""
 
 
 class NetConverter:
@@ -83,6 +85,8 @@ class NetConverter:
         import numpy as np
 
         params: NetParams = request.conversion.params
+        if params.unable:
+            return EvaluateResult(outputs=(), notes=("its framework is retired",))
         layers = _layers(request.conversion)
         paths = []
         for number, sample in enumerate(request.samples):
@@ -120,13 +124,43 @@ def _quantize(value: Any, _: Any) -> Any:
 _RUN = {"Mul": lambda a, b: a * b, "Add": lambda a, b: a + b, "Sub": lambda a, b: a - b, "Quantize": _quantize}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriterParams:
+    wrong: bool = False
+
+
+class NetWriter:
+    """The other direction: a chain of Mul, Add and Sub as a list of layers, and a file with the names of its nodes."""
+
+    def probe(self) -> Probe:
+        return Probe(ok=True, fingerprint="netwriter 1")
+
+    def convert(self, request: ConvertRequest, context: StepContext) -> ConvertResult:
+        import onnx
+        from onnx import numpy_helper
+
+        graph = onnx.load(request.source).graph
+        values = {tensor.name: float(numpy_helper.to_array(tensor)) for tensor in graph.initializer}
+        layers = [[node.op_type, values[node.input[1]]] for node in graph.node]
+        layers[0][1] += request.params.wrong
+        path, names = context.work / "made.net", context.work / "made.names"
+        path.write_text("NET" + json.dumps(layers))
+        names.write_text("\n".join(node.name for node in graph.node))
+        assert request.writes == "text/x-net"
+        return ConvertResult(model=path, files={"names": names}, tools={"netwriter": "1"})
+
+
 @hookimpl
 def sdkpack_converters() -> list[ConverterInfo]:
     return [
         ConverterInfo(
             name="test.net", summary="For tests.", params=NetParams, half=Half(load=f"{__name__}:NetConverter"),
             reads=("text/x-net",), magics=(Magic(content=b"NET"),), capabilities=("evaluate",),
-        )
+        ),
+        ConverterInfo(
+            name="test.netwriter", summary="For tests.", params=WriterParams,
+            half=Half(load=f"{__name__}:NetWriter"), reads=("application/vnd.onnx",), writes=("text/x-net",),
+        ),
     ]  # fmt: skip
 
 

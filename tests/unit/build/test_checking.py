@@ -93,6 +93,13 @@ def test_a_source_that_is_not_deterministic_is_refused(run: Run) -> None:
     assert "not compared with its source" in found.note
 
 
+def test_a_source_that_cannot_be_run_here_proves_nothing(run: Run) -> None:
+    result = run("models.net.convert.with.unable = true")
+    found = result.manifest.models["net"].variants[0].evidence[0]
+    assert (found.check, found.passed) == ("conversion", False)
+    assert found.note == "not compared with its source: its framework is retired"
+
+
 def test_an_answer_without_the_output_is_the_plugins_fault(run: Run) -> None:
     with pytest.raises(PluginBrokenError, match="ran the source and gave no 'y'"):
         run("models.net.convert.with.lose = true")
