@@ -202,7 +202,7 @@ class WorkerProcess:
             "channel": channel_fd,
         }
         (self._folder / "job.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-        own = [self._folder / "job.json", self._folder / "launch.json"]
+        own = [self._folder / "job.json"]
         write_order(
             self._folder, argv=place.argv(self._folder), work=work, enforced_fd=told_fd,
             environment=worker_variables(home, temporary, *place.search), limits=orders.limits,

@@ -6,7 +6,6 @@ fork and exec of a process with threads can hang it, and a program in any langua
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -14,12 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 from sdkpack.errors import InternalError, StepError
 from sdkpack.host.process import supervise
 
 __all__ = [
+    "ORDERS",
     "DiskLimitError",
     "Limits",
     "ProcessLimitError",
@@ -33,6 +33,9 @@ __all__ = [
     "system_paths",
     "write_order",
 ]
+
+ORDERS: Final = "launch.orders"
+"""The file that tells the launcher what to do."""
 
 _GIB: Final = 1 << 30
 _WATCH_EVERY_S: Final = 0.2
@@ -118,7 +121,7 @@ def run_sandboxed(
 
     Args:
         argv: the program, by its path, and its arguments.
-        folder: of the job: `launch.json` is written there. The program cannot write to it.
+        folder: of the job: the launcher's orders are written there. The program cannot write to it.
         work: the program's current folder.
         output: gets what it prints.
         environment: all of its variables.
@@ -176,23 +179,32 @@ def write_order(
         enforced_fd: where the launcher writes what it enforced, before the program begins.
         cpu_s: processor time of each process; None: without a limit.
     """
-    order = {
-        "argv": list(argv),
-        "environment": dict(environment),
-        "work": str(work),
+    numbers = {
+        "memory_bytes": limits.memory_bytes,
+        "disk_bytes": limits.disk_bytes,
+        "open_files": limits.open_files,
+        "processes": limits.processes,
+    }
+    if cpu_s is not None:
+        numbers["cpu_s"] = max(1, cpu_s)
+    orders = {
+        "argv": argv,
+        "environment": [f"{name}={value}" for name, value in environment.items()],
+        "work": [str(work)],
         "readable": [*system_paths(network), *map(str, readable)],
         "writable": [*_WRITABLE, *map(str, writable)],
-        "network": network,
-        "enforced_fd": enforced_fd,
-        "limits": {
-            "memory_bytes": limits.memory_bytes,
-            "disk_bytes": limits.disk_bytes,
-            "cpu_s": cpu_s if cpu_s is None else max(1, cpu_s),
-            "open_files": limits.open_files,
-            "processes": limits.processes,
-        },
+        "network": ["1" if network else "0"],
+        "enforced_fd": [str(enforced_fd)],
+        "limits": [f"{name}={value}" for name, value in numbers.items()],
     }
-    (folder / "launch.json").write_text(json.dumps(order), encoding="utf-8")
+    (folder / ORDERS).write_bytes(b"".join(_words(name, items) for name, items in orders.items()))
+
+
+def _words(name: str, items: Sequence[str]) -> bytes:
+    """As `sdkpack_job/launch.py` reads them. No word can hold a NUL: the kernel would not take it either."""
+    if any("\0" in item for item in items):
+        raise StepError(f"a word of {name!r} holds a NUL, which no program can be given")
+    return b"".join(os.fsencode(word) + b"\0" for word in (name, str(len(items)), *items))
 
 
 def launcher(folder: Path) -> list[str]:
@@ -214,8 +226,8 @@ def enforced_of(fd: int) -> dict[str, str]:
         text = b""
     if not text:
         raise InternalError("the launcher of toolchains ended before it started one", hint="see: sdkpack doctor")
-    facts: dict[str, Any] = json.loads(text)
-    return {str(key): str(value) for key, value in facts.items()}
+    words = os.fsdecode(text).split("\0")[:-1]
+    return dict(zip(words[::2], words[1::2], strict=True))
 
 
 @dataclass(slots=True)

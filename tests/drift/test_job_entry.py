@@ -10,12 +10,12 @@ import pytest
 import sdkpack_job
 
 FILES = sorted(Path(sdkpack_job.__file__).parent.glob("*.py"))
-OWN = ("sdkpack", "sdkpack_job")
+OWN = ("sdkpack", "sdkpack_job", "system")
 # A runner's own, wherever it serves one: arrays are what it takes and gives.
 FOR_ARRAYS = {"frames.py": {"numpy", "ml_dtypes"}}
 # Of Python 3.8's standard library.
 LIBRARY = {
-    "ctypes", "dataclasses", "errno", "importlib", "json", "logging", "mmap", "os", "pathlib", "re", "resource", "signal",
+    "_signal", "ctypes", "dataclasses", "errno", "importlib", "json", "logging", "mmap", "os", "pathlib", "re", "resource", "signal",
     "struct", "subprocess", "sys", "time", "types",
 }  # fmt: skip
 

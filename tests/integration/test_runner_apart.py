@@ -89,7 +89,7 @@ def test_no_plaintext_on_a_disk(publisher: Publisher, tmp_path: Path, monkeypatc
     with opened(publisher, "sealed.sdkpack", APART) as session:
         session.run("net", x=X)
         files = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()]
-        assert {path.name for path in files} == {"job.json", "launch.json"}
+        assert {path.name for path in files} == {"job.json", "launch.orders"}
         assert not [path for path in files if CANARY in path.read_bytes()]
         # Nor of a key: what the process was told is read by whoever can read its folder.
         assert publisher.key.read_bytes().split()[-1] not in b"".join(path.read_bytes() for path in files)
