@@ -3,8 +3,10 @@
 An audit hook sees what Python code writes and which sockets it makes; what native code writes shows in HOME, TMPDIR and
 the current folder, which the caller made empty. Jobs:
 
-* `probe`: the runtime's toolchain, with some modules made impossible to import;
-* `compile`: a model, everything that is written or connected to;
+* `probe`: a toolchain, with some modules made impossible to import;
+* `call`: one method of a converter, optimizer or compressor, everything that is written or connected to;
+* `sources`: damaged sources converted, one after the other;
+* `compile`: a model, as `call`;
 * `damaged`: the compiled model opened with each of its files cut or emptied; a crash ends this process alone.
 """
 
@@ -79,7 +81,8 @@ def main() -> int:
     job = json.load(sys.stdin)
     out = os.dup(1)
     os.dup2(2, 1)  # what a toolchain prints is no result
-    result = {"probe": _probe, "compile": _compile, "damaged": _damaged}[job["do"]](job)
+    work = {"probe": _probe, "call": _call, "sources": _sources, "compile": _compile, "damaged": _damaged}
+    result = work[job["do"]](job)
     os.write(out, json.dumps(result).encode())
     return 0
 
@@ -90,15 +93,52 @@ def _probe(job: Mapping[str, Any]) -> dict[str, Any]:
     blocked = frozenset(job["blocked"])
     finders: list[Any] = [_Without(finder, blocked) for finder in sys.meta_path]
     sys.meta_path[:] = finders
-    row = Registry.scan().runtime(job["runtime"])
-    assert row.info.compiler is not None
+    row, half = _found(Registry.scan(), job)
     try:
-        probe = load_class(row, row.info.compiler.load)().probe()
+        probe = load_class(row, half.load)().probe()
     except SdkpackError as error:
         return {"raised": "", "ok": False, "missing": error.message, "mend": error.hint}
     except Exception as error:
         return {"raised": f"{type(error).__name__}: {error}"}
     return {"raised": "", "ok": probe.ok, "missing": probe.missing, "mend": probe.mend}
+
+
+def _found(registry: Any, job: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The descriptor that a job names, and the half that works on the build machine."""
+    row = getattr(registry, job["kind"])(job["name"])
+    return row, row.info.compiler if job["kind"] == "runtime" else row.info.half
+
+
+def _call(job: Mapping[str, Any]) -> dict[str, Any]:
+    from sdkpack.host.registry import Registry, load_class
+    from sdkpack.testing.bench import PlainContext
+    from sdkpack_job.codec import decode
+
+    row, half = _found(Registry.scan(), job)
+    tool, request, folder = load_class(row, half.load)(), decode(job["request"]), Path(job["folder"])
+    watch = _Watch(allowed=[folder / "work", folder / "log"])
+    failed = ""
+    try:
+        with watch.watching():
+            getattr(tool, job["method"])(request, PlainContext(folder / "work"))
+    except SdkpackError as error:
+        failed = str(error)
+    return {"failed": failed, "writes": watch.writes, "sockets": watch.sockets}
+
+
+def _sources(job: Mapping[str, Any]) -> dict[str, Any]:
+    from sdkpack.host.registry import Registry, load_class
+    from sdkpack.testing.damage import tried
+    from sdkpack_job.codec import decode
+
+    row, half = _found(Registry.scan(), job)
+    tool = load_class(row, half.load)()
+    told = []
+    for number, request in enumerate(job["requests"]):
+        # Before each: a crash ends this process, and then this line says at what.
+        print(job["what"][number], file=sys.stderr, flush=True)  # noqa: T201
+        told.append(tried(tool, decode(request), Path(job["folder"]) / str(number)))
+    return {"told": told}
 
 
 def _compile(job: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["dense", "small_models", "strange"]
+__all__ = ["dense", "redundant", "small_models", "strange"]
 
 
 def small_models() -> dict[str, Any]:
@@ -38,6 +38,28 @@ def _conv() -> Any:
         helper.make_node("Gemm", ["f1", "w2", "b2"], ["y"], "gemm"),
     ]
     return _model("conv", nodes, ("x", [1, 3, 16, 16]), ("y", [1, 5]), weights)
+
+
+def redundant() -> Any:
+    """x [N, 4] -> y [N, 3], with what optimizers take away: doc strings, identities, a sum of constants, transpositions
+    that cancel each other, the same node twice, a dead node, a weight that nobody reads, dropout that is off."""
+    from onnx import helper
+
+    weights = {"w": (4, 3), "a": (3,), "b": (3,), "unread": (2, 2)}
+    nodes = [
+        helper.make_node("Identity", ["x"], ["x1"], "identity"),
+        helper.make_node("Transpose", ["x1"], ["t1"], "there", perm=[1, 0], doc_string="from a file of the author's"),
+        helper.make_node("Transpose", ["t1"], ["t2"], "and_back", perm=[1, 0]),
+        helper.make_node("MatMul", ["t2", "w"], ["m"], "product"),
+        helper.make_node("Add", ["a", "b"], ["c"], "constants"),
+        helper.make_node("Add", ["m", "c"], ["s"], "bias"),
+        helper.make_node("Relu", ["s"], ["r1"], "once"),
+        helper.make_node("Relu", ["s"], ["r2"], "twice"),
+        helper.make_node("Neg", ["s"], ["nobody"], "dead"),
+        helper.make_node("Add", ["r1", "r2"], ["d"], "both"),
+        helper.make_node("Dropout", ["d"], ["y"], "dropout"),
+    ]
+    return _model("redundant", nodes, ("x", ["N", 4]), ("y", ["N", 3]), weights)
 
 
 def strange() -> Any:

@@ -191,7 +191,7 @@ class RuntimeConformance(Conformance):
         blocked = self.toolchain_modules()
         if not blocked:
             pytest.skip("the descriptor requires no other distribution, and the test class names no toolchain")
-        facts = child({"do": "probe", "runtime": self.runtime, "blocked": blocked}, tmp_path)
+        facts = child({"do": "probe", "kind": "runtime", "name": self.runtime, "blocked": blocked}, tmp_path)
         assert not facts["raised"], f"probe raised {facts['raised']}: say what is missing instead"
         assert not facts["ok"], f"probe says that all is well without {', '.join(blocked)}"
         assert facts["missing"]
