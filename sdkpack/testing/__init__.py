@@ -9,8 +9,8 @@ class TestNpu2(RuntimeConformance):
 ```
 
 The same for each other kind of plugin: `ConverterConformance` (with `SourceCase`), `OptimizerConformance`,
-`CompressorConformance`, `OperatorConformance`, `ExporterConformance`, `KeyProviderConformance`. A test that a plugin's own
-words make pointless is skipped for that reason, never because of a name. Needs pytest; the operator coverage in
+`CompressorConformance`, `OperatorConformance`, `ExporterConformance`, `KeyProviderConformance`. A test that a plugin's
+own words make pointless is skipped for that reason, never because of a name. Needs pytest; the operator coverage in
 `sdkpack.testing.coverage` does not.
 """
 

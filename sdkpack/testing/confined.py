@@ -12,8 +12,10 @@ the current folder, which the caller made empty. Jobs:
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -64,16 +66,26 @@ class _Watch:
 
 
 class _Without:
-    """A finder of modules that does not find some: as if they were not installed."""
+    """A finder of modules and distributions that does not find some: as if they were not installed."""
 
-    def __init__(self, finder: Any, names: frozenset[str]) -> None:
-        self._finder, self._names = finder, names
+    def __init__(self, finder: Any, names: frozenset[str], distributions: frozenset[str]) -> None:
+        self._finder, self._names, self._distributions = finder, names, distributions
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
         return None if fullname.partition(".")[0] in self._names else self._finder.find_spec(fullname, path, target)
 
+    def find_distributions(self, *arguments: Any, **more: Any) -> Iterator[Any]:
+        find = getattr(self._finder, "find_distributions", lambda *_, **__: ())
+        for distribution in find(*arguments, **more):
+            if _plain(distribution.metadata["Name"] or "") not in self._distributions:
+                yield distribution
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._finder, name)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def main() -> int:
@@ -90,10 +102,11 @@ def main() -> int:
 def _probe(job: Mapping[str, Any]) -> dict[str, Any]:
     from sdkpack.host.registry import Registry, load_class
 
-    blocked = frozenset(job["blocked"])
-    finders: list[Any] = [_Without(finder, blocked) for finder in sys.meta_path]
-    sys.meta_path[:] = finders
     row, half = _found(Registry.scan(), job)
+    modules = frozenset(job["blocked"])
+    owners = importlib.metadata.packages_distributions()
+    distributions = frozenset(_plain(owner) for module in modules for owner in owners.get(module, ()))
+    sys.meta_path[:] = [_Without(finder, modules, distributions) for finder in sys.meta_path]
     try:
         probe = load_class(row, half.load)().probe()
     except SdkpackError as error:

@@ -1,4 +1,4 @@
-"""Damaged sources: cut, changed, emptied, of other formats. What a converter may answer is a model or a stated error."""
+"""Damaged sources: cut, changed, emptied, of other formats. A converter may answer with a model or a stated error."""
 
 from __future__ import annotations
 
