@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final
 
 import pytest
 
+from sdkpack.host.environments import default_environments
 from sdkpack.host.params import ParamSchema
 from sdkpack.host.registry import Registered, Registry
 
@@ -103,6 +104,7 @@ def child(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     environment = {
         **os.environ, "HOME": str(places["home"]), "TMPDIR": str(places["tmp"]), "PYTHONDONTWRITEBYTECODE": "1",
         "XDG_CACHE_HOME": str(places["home"] / ".cache"),
+        "SDKPACK_ENVIRONMENTS": str(default_environments(os.environ)),
         "PYTHONPATH": os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path if entry),
     }  # fmt: skip
     result = subprocess.run(

@@ -198,14 +198,15 @@ def _prepared(job: Mapping[str, Any], folder: Path) -> tuple[Any, Any, Any, Any]
     import onnx
 
     from sdkpack.host.params import ParamSchema
-    from sdkpack.host.registry import Registry, load_class
+    from sdkpack.host.registry import Registry
+    from sdkpack.host.tools import ToolHost
     from sdkpack.plugin.runtime import CompileRequest
     from sdkpack.testing.bench import model_input
 
     registry = Registry.scan()
     row = registry.runtime(job["runtime"])
     assert row.info.compiler is not None
-    compiler = load_class(row, row.info.compiler.load)()
+    compiler = ToolHost(environ=dict(os.environ)).open(row, row.info.compiler)
     source, facts = model_input(onnx.load(job["model"]), folder)
     (folder / "work").mkdir()
     params = ParamSchema(row.info).instance(job["params"])
