@@ -106,12 +106,15 @@ def _plugins() -> list[Finding]:
 
 
 def _plugin(state: object) -> Finding:
+    from sdkpack.host.deprecated import deprecated_uses
     from sdkpack.host.registry import PluginState
 
     assert isinstance(state, PluginState)
     label = f"plugin {state.name}"
     if state.loaded:
-        return Finding(what=label, ok=True, told=f"{state.distribution} {state.version}, {len(state.rows)} rows")
+        # It works, and goes on working within this major: told, and nothing to mend today.
+        told = [f"{state.distribution} {state.version}, {len(state.rows)} rows", *deprecated_uses(state)]
+        return Finding(what=label, ok=True, told="; uses ".join(told))
     left_out = state.reason == "not in SDKPACK_PLUGINS"
     mend = "" if left_out else f"pip install --upgrade {state.distribution}, or pip uninstall it"
     return Finding(what=label, ok=left_out, told=f"not used: {state.reason}", mend=mend)

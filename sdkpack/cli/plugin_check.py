@@ -102,6 +102,7 @@ def _write(out: Path, facts: dict[str, Any]) -> None:
 
 def _text(facts: dict[str, Any]) -> str:
     lines = [_line(test) for test in facts["tests"]]
+    lines += [f"deprecated: {use}" for use in facts["deprecated"]]
     coverage = facts.get("coverage")
     if coverage:
         totals = ", ".join(f"{count} {name}" for name, count in coverage["totals"].items() if count)

@@ -43,12 +43,14 @@ def list_plugins(console: Console) -> None:
     The environment variable SDKPACK_PLUGINS, a comma-separated list of names, limits which ones are used. A plugin
     that is used is trusted like the program itself: it runs in this process.
     """
+    from sdkpack.host.deprecated import deprecated_uses
     from sdkpack.host.registry import Registry
 
     registry = Registry.scan()
     rows = ("PLUGIN", "DISTRIBUTION", "API", "BRINGS", "STATE")
     table_rows = [rows, *(_row(state) for state in registry.plugins)]
-    text = "\n".join([table(table_rows), *(f"conflict: {sentence}" for sentence in registry.conflicts())])
+    old = [f"plugin {state.name} uses {use}" for state in registry.plugins for use in deprecated_uses(state)]
+    text = "\n".join([table(table_rows), *(f"conflict: {sentence}" for sentence in registry.conflicts()), *old])
     console.result(
         text, {"plugins": [_facts(state) for state in registry.plugins], "conflicts": list(registry.conflicts())}
     )
@@ -85,6 +87,7 @@ def _row(state: PluginState) -> tuple[str, ...]:
 
 
 def _facts(state: PluginState) -> dict[str, Any]:
+    from sdkpack.host.deprecated import deprecated_uses
     from sdkpack.host.loading import halves_of
 
     return {
@@ -95,6 +98,7 @@ def _facts(state: PluginState) -> dict[str, Any]:
         "api": list(state.api) if state.api else None,
         "used": state.loaded,
         "reason": state.reason,
+        "deprecated": list(deprecated_uses(state)),
         "brings": [
             {
                 "kind": type(row).__name__.removesuffix("Info").lower(),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sdkpack.errors import PluginMissingError, SdkpackError, StepError, UsageError
+from sdkpack.host.deprecated import deprecated_uses
 from sdkpack.host.loading import kind_of
 from sdkpack.host.registry import Registered, Registry
 
@@ -44,6 +45,8 @@ class CheckReport:
     api: tuple[int, int]
     tests: tuple[Mapping[str, str], ...]
     """`name`, `outcome` (`passed`, `failed`, `skipped`), `reason`."""
+    deprecated: tuple[str, ...] = ()
+    """What the plugin uses that is to go: no failure."""
     coverage: Mapping[str, Any] = field(default_factory=dict)
     """As `sdkpack.testing.coverage` reports it; empty where it was not asked for."""
 
@@ -60,7 +63,7 @@ class CheckReport:
             "check": 1, "plugin": self.name, "kind": self.kind, "distribution": self.distribution,
             "version": self.version, "api": list(self.api), "passed": self.passed,
             "conformance": {outcome: self.count(outcome) for outcome in ("passed", "failed", "skipped")},
-            "tests": [dict(test) for test in self.tests],
+            "tests": [dict(test) for test in self.tests], "deprecated": list(self.deprecated),
         }  # fmt: skip
         return facts | ({"coverage": dict(self.coverage)} if self.coverage else {})
 
@@ -131,7 +134,7 @@ def check_plugin(name: str, wish: CheckWish | None = None) -> CheckReport:
     coverage = _coverage(name, wish.expected) if wish.operators else {}
     return CheckReport(
         name=name, kind=kind, distribution=row.plugin.distribution, version=row.plugin.version,
-        api=row.plugin.api or (0, 0), tests=tests, coverage=coverage,
+        api=row.plugin.api or (0, 0), tests=tests, deprecated=deprecated_uses(row.plugin), coverage=coverage,
     )  # fmt: skip
 
 
