@@ -141,17 +141,20 @@ def _call(job: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sources(job: Mapping[str, Any]) -> dict[str, Any]:
     from sdkpack.host.registry import Registry, load_class
-    from sdkpack.testing.damage import tried
+    from sdkpack.testing.damage import try_all
     from sdkpack_job.codec import decode
 
     row, half = _found(Registry.scan(), job)
     tool = load_class(row, half.load)()
-    told = []
-    for number, request in enumerate(job["requests"]):
-        # Before each: a crash ends this process, and then this line says at what.
-        print(job["what"][number], file=sys.stderr, flush=True)  # noqa: T201
-        told.append(tried(tool, decode(request), Path(job["folder"]) / str(number)))
-    return {"told": told}
+    wrong, tried = [], 0
+    for what, told in try_all(tool, decode(job["request"]), Path(job["folder"]), flips=job["flips"]):
+        if told:
+            wrong.append(f"{what}: {told}")
+        else:
+            tried += 1
+            # Before each: a crash ends this process, and then this line says at what.
+            print(what, file=sys.stderr, flush=True)  # noqa: T201
+    return {"wrong": wrong, "tried": tried}
 
 
 def _compile(job: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from sdkpack.plugin.info import ConverterInfo
 from sdkpack.testing.apart import open_declared
 from sdkpack.testing.base import child
 from sdkpack.testing.bench import write_keys
-from sdkpack.testing.damage import FOREIGN, Damage, damages, tried, wrongs
+from sdkpack.testing.damage import FOREIGN, try_all
 from sdkpack.testing.numbers import Laboratory, differences, read_sample, write_samples
 from sdkpack.testing.tools import ToolConformance
 from sdkpack.types import TensorSpec
@@ -242,27 +242,25 @@ class ConverterConformance(ToolConformance):
     def test_damaged_sources_are_documented_errors(self, tmp_path: Path) -> None:
         """Cut, changed, emptied and foreign sources, in this process: a model, a ModelError or a StepError."""
         self._in_this_process()
-        made = list(damages(self.request(tmp_path / "cases"), tmp_path / "damaged", flips=self.flips))
         (tmp_path / "job").mkdir()
         facts = child(
             {
                 "do": "sources", "kind": "converter", "name": self.converter, "folder": str(tmp_path / "job"),
-                "requests": [encode(damage.request) for damage in made], "what": [damage.what for damage in made],
+                "request": encode(self.request(tmp_path / "cases")), "flips": self.flips,
             },
             tmp_path / "places",
         )  # fmt: skip
-        wrong = wrongs(list(zip(made, facts["told"], strict=True)))
-        assert not wrong, "\n".join(wrong)
+        assert facts["tried"]
+        assert not facts["wrong"], "\n".join(facts["wrong"])
 
     def test_damaged_sources_are_documented_errors_apart(self, tmp_path: Path) -> None:
         """The same where it works apart: no damage is a bug of the plugin, and none goes unnoticed."""
         if self.half().isolation == "in-process":
             pytest.skip("it works in this process")
         tool = open_declared(self.row(), self.half())
-        found: list[tuple[Damage, dict[str, str]]] = []
-        for damage in damages(self.request(tmp_path / "cases"), tmp_path / "damaged", flips=self.flips // 4):
-            found.append((damage, tried(tool, damage.request, tmp_path / f"job-{len(found)}")))
-        wrong = wrongs(found)
+        request = self.request(tmp_path / "cases")
+        told = try_all(tool, request, tmp_path / "job", flips=self.flips // 4)
+        wrong = [f"{what}: {reason}" for what, reason in told if reason]
         assert not wrong, "\n".join(wrong)
 
     def test_a_missing_further_file_is_named(self, tool: Any, tmp_path: Path) -> None:

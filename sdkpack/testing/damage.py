@@ -14,7 +14,7 @@ from sdkpack.errors import ModelError, SdkpackError, StepError
 from sdkpack.plugin.converter import ConvertRequest
 from sdkpack.testing.bench import PlainContext
 
-__all__ = ["FOREIGN", "Damage", "damages", "tried", "wrongs"]
+__all__ = ["FOREIGN", "Damage", "damages", "tried", "try_all"]
 
 FOREIGN: Final[dict[str, bytes]] = {
     "an empty file": b"",
@@ -37,6 +37,32 @@ class Damage:
     request: ConvertRequest
     hopeless: bool
     """No model is left in it: converting it is no answer."""
+    folder: Path
+    """Holds nothing else."""
+
+
+def try_all(tool: Any, request: ConvertRequest, folder: Path, *, flips: int) -> Iterator[tuple[str, str]]:
+    """Tries every damage, one after the other; large sources are many copies, of which one is there at a time.
+
+    Args:
+        tool: a converter.
+        request: a valid one.
+        folder: a new one.
+        flips: as `damages`.
+
+    Yields:
+        What is about to be tried and "", then the same and what is wrong about the answer, "" where nothing is.
+    """
+    for number, damage in enumerate(damages(request, folder / "sources", flips=flips)):
+        yield damage.what, ""
+        work = folder / f"job-{number}"
+        told = tried(tool, damage.request, work)
+        if told["outcome"] == "wrong":
+            yield damage.what, told["text"]
+        elif damage.hopeless and told["outcome"] == "converted":
+            yield damage.what, "it was converted, and there is no model in it"
+        for done in (damage.folder, work):
+            shutil.rmtree(done, ignore_errors=True)
 
 
 def damages(request: ConvertRequest, folder: Path, *, flips: int) -> Iterator[Damage]:
@@ -44,7 +70,7 @@ def damages(request: ConvertRequest, folder: Path, *, flips: int) -> Iterator[Da
 
     Args:
         request: a valid one.
-        folder: where they go; each in a folder of its own.
+        folder: where they go; each in a folder of its own, which may be taken away before the next is made.
         flips: how many bits are changed in each file, one a copy.
     """
     for what, content in FOREIGN.items():
@@ -56,7 +82,7 @@ def damages(request: ConvertRequest, folder: Path, *, flips: int) -> Iterator[Da
                 target = folder / f"{role or 'source'}-{member.replace('/', '-')}-{number}"
                 other = _copied(request, role, member, damaged, target)
                 name = "/".join(part for part in (path.name, member) if part)
-                yield Damage(what=f"{name} {what}", request=other, hopeless=False)
+                yield Damage(what=f"{name} {what}", request=other, hopeless=False, folder=target)
 
 
 def tried(tool: Any, request: ConvertRequest, folder: Path) -> dict[str, str]:
@@ -80,16 +106,6 @@ def tried(tool: Any, request: ConvertRequest, folder: Path) -> dict[str, str]:
     return {"outcome": "converted", "text": ""}
 
 
-def wrongs(found: list[tuple[Damage, dict[str, str]]]) -> list[str]:
-    """What a converter may not answer, in words."""
-    told = [f"{damage.what}: {told['text']}" for damage, told in found if told["outcome"] == "wrong"]
-    return told + [
-        f"{damage.what}: it was converted, and there is no model in it"
-        for damage, told in found
-        if damage.hopeless and told["outcome"] == "converted"
-    ]
-
-
 def _foreign(request: ConvertRequest, folder: Path, what: str, content: bytes) -> Iterator[Damage]:
     folder.mkdir(parents=True)
     source = folder / request.source.name
@@ -99,7 +115,7 @@ def _foreign(request: ConvertRequest, folder: Path, what: str, content: bytes) -
         (source / "unknown").write_bytes(content)
     else:
         source.write_bytes(content)
-    yield Damage(what=what, request=dataclasses.replace(request, source=source), hopeless=True)
+    yield Damage(what=what, request=dataclasses.replace(request, source=source), hopeless=True, folder=folder)
 
 
 def _members(path: Path) -> list[str]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from plugins.caffe.tests.nets import write
+from plugins.caffe.tests.test_conformance import BIAS, NET, WEIGHTS
+from sdkpack.cli.app import app
 from sdkpack.errors import PluginMissingError, UsageError
 from sdkpack.host.loading import PluginState, kind_of
 from sdkpack.host.registry import Registered
@@ -57,6 +62,20 @@ def test_a_converter_is_not_checked_without_anything_to_convert() -> None:
     assert "--source" in caught.value.hint and "--tests" in caught.value.hint
     with pytest.raises(UsageError, match="sources are for converters"):
         check_plugin("wheel", CheckWish(source=Path(__file__)))
+
+
+def test_a_converter_is_checked_with_a_file_of_its_format(tmp_path: Path) -> None:
+    prototxt, caffemodel = write(tmp_path, NET, {"fc": [WEIGHTS, BIAS]})
+    ended = CliRunner().invoke(
+        app, ["plugins", "check", "caffe", "--source", str(caffemodel), "--file", f"prototxt={prototxt}", "--json"]
+    )
+    facts = json.loads(ended.stdout)
+    assert ended.exit_code == 0 and facts["passed"], ended.output
+    outcomes = {test["name"]: test["outcome"] for test in facts["tests"]}
+    assert outcomes["test_damaged_sources_are_documented_errors"] == "passed"
+    assert outcomes["test_it_packs_and_runs_as_it_computed_before"] == "passed"
+    ended = CliRunner().invoke(app, ["plugins", "check", "caffe", "--source", str(caffemodel), "--file", "prototxt"])
+    assert ended.exit_code == 2 and "--file is ROLE=FILE" in ended.output
 
 
 def test_the_plugins_own_test_classes_are_run(tmp_path: Path) -> None:
