@@ -164,11 +164,23 @@ class ConverterInfo(PluginInfo):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerInfo(PluginInfo):
-    """Makes a model smaller or faster without changing what it means."""
+    """Makes a model smaller or faster without changing what it means. One descriptor a pass, or a stage of a library
+    whose passes only work together.
+
+    Capability words: `large` (works on a model without holding its weights in memory; others are left out for models
+    beyond a limit), `network`.
+    """
 
     half: Half
     category: str
     """What kind of change: `constant-folding`, `arithmetic`, `dependency`, `function`, `fusion`, `information`."""
+    level: Literal["safe", "standard", "max", "named"] = "standard"
+    """The lowest level of a recipe at which it runs; `named`: only where a recipe names it."""
+    after: tuple[str, ...] = ()
+    """Names of passes that run before it, where they run at all. A pass may stand in several rounds; those that nothing
+    orders run by their names."""
+    repeats: bool = True
+    """Whether it is worth running again after others changed the model; False where one time is enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +197,11 @@ class CompressorInfo(PluginInfo):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeInfo(PluginInfo):
-    """An inference library, seen from the build machine (`compiler`) and from the target (`runner`)."""
+    """An inference library, seen from the build machine (`compiler`) and from the target (`runner`).
+
+    Beside the words of its halves: `compare` (both halves work in this process and compute a float32 model as ONNX
+    defines it, no number changed on purpose: the core compares models by it where the reference is too slow).
+    """
 
     compiler: Half | None = None
     runner: Half | None = None
@@ -195,6 +211,9 @@ class RuntimeInfo(PluginInfo):
     opsets: tuple[int, int] | None = None
     """The oldest and the newest version of ONNX's own operators that its compiler takes; None: it does not say.
     Converters write no newer one, and a model outside of it is refused before the compiler is asked."""
+    operators: tuple[str, ...] = ()
+    """The operators that its compiler takes, as `Conv` or `com.acme.Fused`; empty: it does not say. Optimizers bring in
+    no others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from sdkpack.build.store import Store, StoredFile
 from sdkpack.model.join import join_inline
 from sdkpack.model.table import read_table
 
-__all__ = ["RANDOM_OPERATORS", "NotComparableError", "reference_name", "run_reference"]
+__all__ = ["RANDOM_OPERATORS", "NotComparableError", "reference_name", "run_model", "run_reference"]
 
 RANDOM_OPERATORS: Final = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
@@ -31,7 +31,16 @@ _FAILURES: Final = (
 
 
 class NotComparableError(Exception):
-    """Why the reference has no answer."""
+    """Why the reference has no answer.
+
+    Args:
+        reason: for the author.
+        whatever: it has none for other inputs either.
+    """
+
+    def __init__(self, reason: str, *, whatever: bool = True) -> None:
+        super().__init__(reason)
+        self.whatever = whatever
 
 
 def reference_name() -> str:
@@ -48,8 +57,9 @@ def run_reference(
     operators: Sequence[tuple[str, str]],
     limit_s: float,
     progress: Callable[[float | None, str], None],
+    inner: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The outputs by name.
+    """The outputs by name, and with them the tensors named by `inner`.
 
     Args:
         files: graph, weights and table of the imported model.
@@ -58,6 +68,37 @@ def run_reference(
         operators: domain and name of what the model uses.
         limit_s: seconds that it may take; checked between nodes.
         progress: told the share of nodes that are done; what it raises passes.
+        inner: names of tensors of the graph itself; all of its tensors are held until the end for them.
+
+    Raises:
+        NotComparableError: the reference cannot compute this model, or not in time.
+    """
+    return run_model(
+        lambda: _proto(files, store), inputs, operators=operators, weights_bytes=files["weights"].size_bytes,
+        limit_s=limit_s, progress=progress, inner=inner,
+    )  # fmt: skip
+
+
+def run_model(
+    read: Callable[[], Any],
+    inputs: Mapping[str, Any],
+    *,
+    operators: Sequence[tuple[str, str]],
+    weights_bytes: int,
+    limit_s: float,
+    progress: Callable[[float | None, str], None],
+    inner: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The same for a model that is not in a store.
+
+    Args:
+        read: gives the `ModelProto`, weights inside; only called for a model that can be computed.
+        inputs: arrays by name.
+        operators: domain and name of what the model uses.
+        weights_bytes: how large its weights are.
+        limit_s: seconds that it may take; checked between nodes.
+        progress: as for `run_reference`.
+        inner: as for `run_reference`.
 
     Raises:
         NotComparableError: the reference cannot compute this model, or not in time.
@@ -65,18 +106,21 @@ def run_reference(
     random = sorted(name for domain, name in operators if not domain and name in RANDOM_OPERATORS)
     if random:
         raise NotComparableError(f"it draws random numbers ({', '.join(random)})")
-    if files["weights"].size_bytes > _MAX_WEIGHTS_BYTES:
+    if weights_bytes > _MAX_WEIGHTS_BYTES:
         raise NotComparableError(f"its weights are larger than {_MAX_WEIGHTS_BYTES >> 30} GiB")
     import numpy as np
 
     watch = _Watch(limit_s, progress)
     try:
-        evaluator = _evaluator(_proto(files, store), watch)
+        evaluator = _evaluator(read(), watch)
         with np.errstate(all="ignore"):
+            if inner:
+                found: dict[str, Any] = evaluator.run(None, dict(inputs), intermediate=True)
+                return {name: found[name] for name in (*inner, *evaluator.output_names) if name in found}
             outputs = evaluator.run(None, dict(inputs))
     except _FAILURES as error:
         text = " ".join(str(error).split())[:200]
-        raise NotComparableError(f"the reference failed: {type(error).__name__}: {text}") from error
+        raise NotComparableError(f"the reference failed: {type(error).__name__}: {text}", whatever=False) from error
     return dict(zip(evaluator.output_names, outputs, strict=True))
 
 
