@@ -40,6 +40,10 @@ class PlanStep(Part):
     """Digests of author's files, and ids of the steps before."""
     key: DigestText
     """Names the result in the store."""
+    deterministic: bool = True
+    """Whether what does it says that the same input gives the same bytes."""
+    result: DigestText | None = None
+    """What a step that is not deterministic gave; another result is refused."""
 
 
 class Plan(Document):

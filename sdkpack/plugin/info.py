@@ -67,6 +67,8 @@ class PluginInfo:
     requires: tuple[str, ...] = ()
     """What must be importable or installed beside it, as PEP 508 requirements."""
     time_limit_s: float = 600.0
+    """Of one call. Outside of this process a tool is ended then. Inside, it is stopped at its next `context.progress`
+    or `context.run`, and a call that asks for neither is only told of."""
     deterministic: bool = True
     """Same inputs, params and fingerprint: same bytes. Where False, a step is pinned by its output."""
 

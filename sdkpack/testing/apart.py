@@ -13,6 +13,7 @@ import pytest
 
 from sdkpack.errors import PluginError
 from sdkpack.host.environments import Environment
+from sdkpack.host.places import Place
 from sdkpack.host.registry import Registered
 from sdkpack.host.tools import RemoteTool, ToolHost
 from sdkpack.plugin.info import Half
@@ -72,4 +73,5 @@ def open_tool(row: Registered[Any], half: Half, way: str, folder: Path) -> Any:
         base_prefix=Path(sys.base_prefix), distributions={"sdkpack": importlib.metadata.version("sdkpack")},
         smoked=(), size_bytes=0,
     )  # fmt: skip
-    return RemoteTool(row=row, half=half, environment=here, command=(), host=host)
+    place = Place(half=half, environment=here, command=(), home=Path.home().resolve())
+    return RemoteTool(row=row, place=place, host=host)

@@ -49,7 +49,7 @@ class RuntimeConformance(RuntimeBench):
         assert info.compiler or info.runner, "a runtime has at least one half"
         if info.compiler and info.compiler.isolation == "in-process":
             assert isinstance(load_class(self.row(), info.compiler.load)(), Compiler)
-        if info.runner:
+        if info.runner and info.runner.isolation == "in-process":
             assert isinstance(load_class(self.row(), info.runner.load)(), Runner)
 
     def test_probe_answers_the_same_twice(self) -> None:

@@ -16,7 +16,7 @@ import pytest
 from sdkpack.build.pack import PackResult, pack
 from sdkpack.build.store import Store
 from sdkpack.host.params import ParamSchema
-from sdkpack.host.registry import Registered, load_class
+from sdkpack.host.registry import Registered
 from sdkpack.model.sample import make_samples
 from sdkpack.plugin.info import RuntimeInfo
 from sdkpack.plugin.runtime import (
@@ -29,6 +29,7 @@ from sdkpack.plugin.runtime import (
     RunnerSession,
 )
 from sdkpack.session.blobs import FileBlob
+from sdkpack.session.choice import load_runner
 from sdkpack.session.models import LoadedModel
 from sdkpack.testing.apart import open_declared
 from sdkpack.testing.base import Conformance
@@ -84,8 +85,7 @@ class RuntimeBench(Conformance):
         half = self.row().info.runner
         if half is None:
             pytest.skip("the runtime has no runner half")
-        made: Runner = load_class(self.row(), half.load)()
-        return made
+        return load_runner(self.row())
 
     def wanted_precisions(self) -> Sequence[str]:
         return self.precisions or self.row().info.precisions

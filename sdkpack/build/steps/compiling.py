@@ -172,7 +172,7 @@ class Target:
     ) -> Step:
         plan = plan_step(
             id=id_, kind="compile", plugin=self.toolchain.name, fingerprint=self.fingerprint(), params=params,
-            after=after,
+            after=after, deterministic=self.toolchain.row.info.deterministic,
         )  # fmt: skip
         after_ids = tuple(step.id for step in after)
         return Step(plan=plan, work=work, after=after_ids, cacheable=cacheable and bool(self.toolchain.fingerprint))

@@ -99,6 +99,7 @@ def compress_step(
         },
         files=[stamp.digest for _, stamp in samples],
         after=(imported.plan,),
+        deterministic=row.info.deterministic,
     )
     work = _Work(model=model, row=row, compressor=compressor, precision=precision, params=params, budget=budget,
                  samples=samples, sample=sample, imported=imported.id, store=store, parity=parity)  # fmt: skip
