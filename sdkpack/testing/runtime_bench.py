@@ -128,12 +128,12 @@ class RuntimeBench(Conformance):
         with closing(open_compiled(model, bench.facts, self.registry)) as loaded:
             yield loaded, inputs, model
 
-    def packed(self, name: str, folder: Path, precision: str, *, sealed: bool = False) -> PackResult:
+    def packed(self, name: str, folder: Path, precision: str, *, sealed: bool = False, model: Any = None) -> PackResult:
         """The model in a bundle, made by `pack` from a recipe; comparing with ONNX's reference is a part of that."""
         self.compiler()
         self.runner()
         folder.mkdir(parents=True)
-        model = self.models()[name]
+        model = model or self.models()[name]
         onnx.save(model, str(folder / "model.onnx"))
         samples = self.samples(inputs_of(model), folder) if self.samples_per_model else ()
         (folder / "recipe.toml").write_text(self._recipe(name, precision, samples, sealed=sealed), encoding="utf-8")
