@@ -123,7 +123,7 @@ def _plugin(state: object) -> Finding:
     assert isinstance(state, PluginState)
     label = f"plugin {state.name}"
     if state.loaded:
-        # It works, and goes on working within this major: told, and nothing to mend today.
+        # What uses deprecated names works, and goes on working within this major: told, and nothing to mend today.
         told = [f"{state.distribution} {state.version}, {len(state.rows)} rows", *deprecated_uses(state)]
         return Finding(what=label, ok=True, told="; uses ".join(told))
     mend = f"pip install --upgrade {state.distribution}, or pip uninstall it"
