@@ -110,6 +110,7 @@ def _facts(state: PluginState) -> dict[str, Any]:
         "used": state.loaded,
         "state": _state(state),
         "reason": state.reason,
+        "mend": state.mend,
         "brings": [
             {
                 "kind": type(row).__name__.removesuffix("Info").lower(),

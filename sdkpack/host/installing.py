@@ -23,7 +23,7 @@ __all__ = ["Installer", "python_of"]
 _TIME_LIMIT_S: Final = 3600.0
 _LITTLE_BYTES: Final = 8 << 20
 _TAIL_BYTES: Final = 1 << 16
-_NO_SPACE: Final = os.strerror(errno.ENOSPC).lower()
+_NO_SPACE: Final = tuple(os.strerror(code).lower() for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _REASONS: Final = (
     re.compile(r"no solution found.*", re.IGNORECASE),
     re.compile(r"^error:? .*(?:requirement|distribution|resolv|conflict|index|invalid|failed|wheel).*", re.IGNORECASE),
@@ -110,7 +110,7 @@ class Installer:
         see = f"its log is {self.log}"
         # The log may stand on the same disk, and be empty for that reason.
         full = shutil.disk_usage(self.log.parent).free < _LITTLE_BYTES
-        if full or _NO_SPACE in text.lower() or "no space left" in text.lower():
+        if full or any(words in text.lower() for words in (*_NO_SPACE, "no space left")):
             return OutputError(
                 "the disk is full: an environment was being built",
                 hint=f"free some space (sdkpack plugins env list shows what environments take); {see}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -101,6 +102,7 @@ BROKEN = {
     "no api": (hook("return []", api=""), "SDKPACK_API = (1, 0) is missing"),
     "api no pair": (hook("return []", api="SDKPACK_API = '1.0'"), "SDKPACK_API = (1, 0) is missing"),
     "older api": (hook("return []", api="SDKPACK_API = (0, 9)"), "is for plugin API 0.9, this sdkpack has 1.0"),
+    "newer major": (hook("return []", api="SDKPACK_API = (2, 0)"), "is for plugin API 2.0, this sdkpack has 1.0"),
     "newer api": (hook("return []", api="SDKPACK_API = (1, 1)"), "is for plugin API 1.1, this sdkpack has 1.0"),
     "misspelt hook": (
         hook("return []", name="sdkpack_operator"),
@@ -173,6 +175,22 @@ def test_a_broken_plugin_costs_nothing_but_itself(site: Site, case: str) -> None
     assert state["rows"] == []
     assert seen["found"] == "found"
     assert seen["states"]["good:good"] == {"loaded": True, "reason": "", "version": "1.0", "rows": ["good.double"]}
+
+
+def test_each_broken_plugin_has_its_mend(site: Site) -> None:
+    site.add("old", hook("return []", api="SDKPACK_API = (0, 9)"))
+    site.add("new", hook("return []", api="SDKPACK_API = (2, 0)"))
+    site.add("bare", "import acme_runtime_library")
+    script = """
+from sdkpack.host.registry import Registry
+print([(state.name, state.mend) for state in Registry.scan().plugins if state.name in ("old", "new", "bare", "good")])
+"""
+    assert ast.literal_eval(site.run(script).stdout) == [
+        ("bare", "pip install --upgrade bare, or pip uninstall it"),
+        ("good", ""),
+        ("new", "pip install --upgrade sdkpack"),
+        ("old", "pip install --upgrade old, or pip uninstall it"),
+    ]
 
 
 ALL_HOOKS = """
