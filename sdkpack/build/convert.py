@@ -137,7 +137,10 @@ class _Job:
 
     def __post_init__(self) -> None:
         self.tools = ToolHost(
-            environ=self.runner.environment, tell=self.runner.reporter.warned, cancelled=self.runner.cancel.is_set
+            environ=self.runner.environment,
+            tell=self.runner.reporter.warned,
+            cancelled=self.runner.cancel.is_set,
+            progress=self.runner.reporter.progressed,
         )
 
     @property

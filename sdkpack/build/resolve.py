@@ -131,7 +131,10 @@ class _Resolver:
     def __post_init__(self) -> None:
         self.findings = Findings(self.loaded.name)
         self.tools = ToolHost(
-            environ=self.runner.environment, tell=self.runner.reporter.warned, cancelled=self.runner.cancel.is_set
+            environ=self.runner.environment,
+            tell=self.runner.reporter.warned,
+            cancelled=self.runner.cancel.is_set,
+            progress=self.runner.reporter.progressed,
         )
 
     @property
