@@ -117,12 +117,15 @@ def _plugins() -> list[Finding]:
 
 
 def _plugin(state: object) -> Finding:
+    from sdkpack.host.deprecated import deprecated_uses
     from sdkpack.host.registry import PluginState
 
     assert isinstance(state, PluginState)
     label = f"plugin {state.name}"
     if state.loaded:
-        return Finding(what=label, ok=True, told=f"{state.distribution} {state.version}, {len(state.rows)} rows")
+        # What uses deprecated names works, and goes on working within this major: told, and nothing to mend today.
+        told = [f"{state.distribution} {state.version}, {len(state.rows)} rows", *deprecated_uses(state)]
+        return Finding(what=label, ok=True, told="; uses ".join(told))
     return Finding(what=label, ok=state.left_out, told=f"not used: {state.reason}", mend=state.mend)
 
 

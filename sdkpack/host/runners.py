@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import stat
 import threading
@@ -27,6 +28,8 @@ from sdkpack.plugin.runtime import Blob, DeviceInfo, Fit, OpenRequest
 __all__ = ["RemoteRunner", "RemoteSession"]
 
 ResultT = TypeVar("ResultT")
+
+_log = logging.getLogger("sdkpack.host")
 
 _ASK_LIMIT_S: Final = 60.0
 _CLOSE_LIMIT_S: Final = 10.0
@@ -161,7 +164,10 @@ class RemoteSession:
         if self._worker is not None and self._worker.alive:
             return self._worker
         if self._worker is not None:
-            self._worker.end()
+            printed = self._worker.end()
+            _log.warning(
+                "the process of %s had ended and is started anew%s", self._runner.name, printed and f": {printed}"
+            )
         if self._hold is None:
             self._hold = self._runner.using()
             self._hold.__enter__()

@@ -29,7 +29,7 @@ from sdkpack.plugin.converter import (
 )
 from sdkpack.plugin.info import Half, RuntimeInfo
 from sdkpack.plugin.optimizer import OptimizeRequest, OptimizeResult
-from sdkpack.plugin.runtime import CompileRequest, CompileResult, ModelInput, Probe
+from sdkpack.plugin.runtime import CompileRequest, CompileResult, ModelFile, Probe
 
 __all__ = ["HostContext", "RemoteTool", "ToolHost"]
 
@@ -229,4 +229,4 @@ def _beside_models(request: object) -> tuple[Path, ...]:
         models = request.models
     elif isinstance(request, OptimizeRequest | CompressRequest):
         models = (request.model,)
-    return tuple(model.path.parent for model in models if isinstance(model, ModelInput))
+    return tuple(model.path.parent for model in models if isinstance(model, ModelFile))

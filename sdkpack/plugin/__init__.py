@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         Coverage,
         DeviceInfo,
         Fit,
+        ModelFile,
         ModelInput,
         OpenRequest,
         PartFile,
@@ -99,6 +100,7 @@ __all__ = [
     "KeyProviderInfo",
     "Lines",
     "Magic",
+    "ModelFile",
     "ModelInput",
     "OpenRequest",
     "Operator",
@@ -139,7 +141,7 @@ _HOME: Final = {
     "optimizer": ("OptimizeRequest", "OptimizeResult", "Optimizer"),
     "runtime": (
         "Blob", "Cache", "CompileRequest", "CompileResult", "CompiledModel", "CompiledPart", "Compiler", "Coverage",
-        "DeviceInfo", "Fit", "ModelInput", "OpenRequest", "PartFile", "PipelineStep", "Probe", "Runner",
+        "DeviceInfo", "Fit", "ModelFile", "ModelInput", "OpenRequest", "PartFile", "PipelineStep", "Probe", "Runner",
         "RunnerSession",
     ),
 }  # fmt: skip

@@ -199,7 +199,11 @@ class CompressorInfo(PluginInfo):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeInfo(PluginInfo):
-    """An inference library, seen from the build machine (`compiler`) and from the target (`runner`)."""
+    """An inference library, seen from the build machine (`compiler`) and from the target (`runner`).
+
+    Beside the words of its halves: `compare` (both halves work in this process and compute a float32 model as ONNX
+    defines it, no number changed on purpose: the core compares models by it where the reference is too slow).
+    """
 
     compiler: Half | None = None
     runner: Half | None = None
@@ -209,6 +213,9 @@ class RuntimeInfo(PluginInfo):
     opsets: tuple[int, int] | None = None
     """The oldest and the newest version of ONNX's own operators that its compiler takes; None: it does not say.
     Converters write no newer one, and a model outside of it is refused before the compiler is asked."""
+    operators: tuple[str, ...] = ()
+    """The operators that its compiler takes, as `Conv` or `com.acme.Fused`; empty: it does not say. Optimizers bring in
+    no others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from sdkpack.host.choices import network_allowed
+
 GOOD = """
 from sdkpack.plugin import OperatorInfo, Port, hookimpl
 
@@ -318,6 +320,15 @@ def test_an_entry_point_is_no_way_into_the_allowed_list(site: Site) -> None:
     states = site.look()["states"]
     assert states["bad:good"]["reason"].startswith("not in plugins.allow")
     assert states["good:good"]["loaded"]
+
+
+def test_networks_are_granted_by_name(site: Site) -> None:
+    path = configured(site, "network.allow = ['acme.npu2']")
+    environ = {"SDKPACK_CONFIG": str(path)}
+    assert network_allowed(environ) == {"acme.npu2"}
+    assert network_allowed({**environ, "SDKPACK_NETWORK": "acme.one, acme.two"}) == {"acme.one", "acme.two"}
+    assert network_allowed({**environ, "SDKPACK_NETWORK": ""}) == frozenset()
+    assert network_allowed({"XDG_CONFIG_HOME": "/nowhere"}) == frozenset()
 
 
 @pytest.mark.parametrize(

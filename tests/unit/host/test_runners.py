@@ -280,7 +280,7 @@ def test_its_environment_cannot_be_removed_meanwhile(host: ToolHost, session: Re
         host.environments.remove(environment.name)
 
 
-def test_a_killed_process_is_noticed(session: RemoteSession) -> None:
+def test_a_killed_process_is_noticed(session: RemoteSession, caplog: pytest.LogCaptureFixture) -> None:
     assert session._worker is not None
     (first, *_) = sorted(children(str(session._worker._folder).encode()))
     os.kill(first, 9)
@@ -288,3 +288,4 @@ def test_a_killed_process_is_noticed(session: RemoteSession) -> None:
     while session._worker.alive and time.monotonic() < deadline:
         time.sleep(0.01)
     assert session.run({"x": X})["y"].tolist() == [1, 3, 5, 7]
+    assert "the process of test.apart had ended and is started anew" in caplog.text
