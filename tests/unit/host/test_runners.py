@@ -239,6 +239,26 @@ def test_a_forgotten_session_takes_its_process_with_it(runner: RemoteRunner, req
     assert not folder.exists()
 
 
+def test_closing_ends_a_call_that_hangs(runner: RemoteRunner, request_: OpenRequest) -> None:
+    session = runner.open(faulty(request_, "hang"))
+    told: list[str] = []
+
+    def call() -> None:
+        try:
+            session.run({"x": BAD})
+        except RunError as error:
+            told.append(error.message)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    time.sleep(0.2)
+    begin = time.monotonic()
+    session.close()
+    thread.join()
+    assert time.monotonic() - begin < 30, "not the 60 s of the descriptor"
+    assert told == ["the session was closed while 'test.apart' was still running"]
+
+
 def test_a_second_thread_waits(session: RemoteSession) -> None:
     found: list[Any] = []
     threads = [
