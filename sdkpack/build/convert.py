@@ -149,7 +149,10 @@ class _Job:
 
     def __post_init__(self) -> None:
         self.tools = ToolHost(
-            environ=self.runner.environment, tell=self.runner.reporter.warned, cancelled=self.runner.cancel.is_set
+            environ=self.runner.environment,
+            tell=self.runner.reporter.warned,
+            cancelled=self.runner.cancel.is_set,
+            progress=self.runner.reporter.progressed,
         )
 
     def model(self) -> StepRun:

@@ -135,7 +135,10 @@ class _Resolver:
         self.findings = Findings(self.loaded.name)
         self.samples = Samples(self.sources, self.runner.store, self.registry)
         self.tools = ToolHost(
-            environ=self.runner.environment, tell=self.runner.reporter.warned, cancelled=self.runner.cancel.is_set
+            environ=self.runner.environment,
+            tell=self.runner.reporter.warned,
+            cancelled=self.runner.cancel.is_set,
+            progress=self.runner.reporter.progressed,
         )
 
     @property
