@@ -17,7 +17,7 @@ from sdkpack_caffe.params import CaffeParams
 from sdkpack_caffe.prototxt import Layer, Network, read_prototxt
 from sdkpack_caffe.write import build_model
 
-__all__ = ["convert_network"]
+__all__ = ["blob_shapes", "convert_network"]
 
 
 def convert_network(
@@ -46,6 +46,18 @@ def convert_network(
     if network.unknown_field:
         notes.append(f"ignored a field of the prototxt: {network.unknown_field}")
     return content, tuple(notes)
+
+
+def blob_shapes(prototxt: Path, caffemodel: Path) -> dict[str, Shape | None]:
+    """The shape of each blob by Caffe's rules; None where it is known when it is computed only.
+
+    Raises:
+        ModelError: as `convert_network`.
+    """
+    network = read_prototxt(prototxt)
+    _check_types(network, prototxt.name)
+    walk = _walk(network, read_caffemodel(caffemodel), Graph(opset=17), {}, prototxt.name)
+    return {name: value.shape for name, value in walk.values.items()}
 
 
 def _model(
