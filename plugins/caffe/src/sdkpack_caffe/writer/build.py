@@ -55,6 +55,11 @@ def write_network(
     if problems:
         _refuse(problems, source.name)
     ends = tidy(draft, ends)
+    for blob in draft.inputs:
+        if not draft.consumers(blob) and not any(blob is end for end in ends):
+            draft.note(f"input {blob.name!r} is not used")
+            # Else it would be an output of the network.
+            draft.layers.append(DraftLayer("Silence", [blob], [], {}))
     _name_outputs(draft, ends, model.outputs)
     return render(draft, name=model.name or name or source.stem, where=source.name)
 
@@ -166,21 +171,23 @@ def _refuse(problems: Sequence[Problem], where: str) -> None:
 
 
 def _name_outputs(draft: Draft, ends: Sequence[Blob], names: Sequence[str]) -> None:
-    """Gives each output a blob of its name that no layer takes: what a layer takes is no output in Caffe."""
-    inputs = set(map(id, draft.inputs))
-    named: set[int] = set()
+    """Gives each output a blob of its name, made by a layer of that name, that no other layer takes.
+
+    What a layer takes is no output in Caffe, and OpenCV finds outputs by the names of layers.
+    """
+    inputs = {id(blob) for blob in draft.inputs}
+    alone = {id(layer.tops[0]) for layer in draft.layers if len(layer.tops) == 1}
     taken = {blob.name for blob in draft.inputs}
     for blob, name in zip(ends, names, strict=True):
         own = name
         if name in taken:
             own = f"{name}_out"
             draft.note(f"{name!r} is input and output: the output is called {own!r}")
-        if id(blob) in inputs or id(blob) in named or draft.consumers(blob):
-            if id(blob) not in inputs | named:
-                blob.name = f"{name}_inner"
-            copy = Blob(name=own, shape=blob.shape)
-            draft.layers.append(DraftLayer("Split", [blob], [copy], {}))
-            named.add(id(copy))
-        else:
+        if id(blob) in alone and not draft.consumers(blob):
             blob.name = own
-            named.add(id(blob))
+            alone.remove(id(blob))
+            continue
+        if id(blob) not in inputs and blob.name == name:
+            blob.name = f"{name}_inner"
+        copy = Blob(name=own, shape=blob.shape)
+        draft.layers.append(DraftLayer("Split" if draft.allows("Split") else "Power", [blob], [copy], {}))

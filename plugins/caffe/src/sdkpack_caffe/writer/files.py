@@ -115,8 +115,9 @@ def _name_blobs(draft: Draft) -> None:
             elif blob.name != old and _ODD.search(old):
                 changed.append(old)
     if changed:
-        draft.note(f"{len(changed)} inner names have signs that readers of prototxt files do not take, and '_' in their "
-                   f"place: {changed[0]!r}" + (" and others" if len(changed) > 1 else ""))  # fmt: skip
+        more = " and others" if len(changed) > 1 else ""
+        draft.note(f"{len(changed)} inner names have signs that readers of prototxt files do not take, and '_' in "
+                   f"their place: {changed[0]!r}{more}")  # fmt: skip
 
 
 def _unique(wanted: str, used: set[str]) -> str:

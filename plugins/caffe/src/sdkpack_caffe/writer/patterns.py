@@ -93,10 +93,10 @@ def average_times(find: Finder, node: Node) -> Node | None:
         return None
     for own, other in ((0, 1), (1, 0)):
         pool, factors = find.maker(node.inputs[own], "AveragePool"), find.constant(node.inputs[other])
-        if pool and factors is not None and factors.ndim == 4 and factors.shape[:2] == (1, 1):
-            if factors.shape[2:] == find.shape(node.outputs[0])[2:]:
-                attributes = {**pool.attributes, "factors": factors}
-                return replace(pool, op="caffe.AveragePool", outputs=node.outputs, attributes=attributes)
+        places = (1, 1, *find.shape(node.outputs[0])[2:])
+        if pool and factors is not None and factors.shape == places:
+            attributes = {**pool.attributes, "factors": factors}
+            return replace(pool, op="caffe.AveragePool", outputs=node.outputs, attributes=attributes)
     return None
 
 
@@ -180,16 +180,13 @@ def lrn_within(find: Finder, node: Node) -> Node | None:
     if not pool or not square or not alpha or exponent is None or set(square.inputs) != {node.inputs[0]}:
         return None
     size = pool.attributes.get("kernel_shape", [0])[0]
-    usual = {"kernel_shape": [size] * 2, "strides": [1, 1], "pads": [(size - 1) // 2] * 4, "count_include_pad": 1}
-    if size % 2 == 0 or any(
-        list(_listed(pool.attributes.get(key, 0))) != list(_listed(want)) for key, want in usual.items()
-    ):
+    half = (size - 1) // 2
+    given = [list(pool.attributes.get(name, [])) for name in ("kernel_shape", "strides", "pads")]
+    if size % 2 == 0 or given not in ([[size] * 2, strides, [half] * 4] for strides in ([], [1, 1])):
+        return None
+    if half and not pool.attributes.get("count_include_pad", 0):
         return None
     return _instead(node, "caffe.LRN", (node.inputs[0],), size=size, alpha=alpha[1], beta=-exponent)
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def last_first(find: Finder, node: Node) -> Node | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +20,10 @@ _MAX_SHAPE_DATA: Final = 4096
 """Elements of a constant that shape inference is shown."""
 _FAILURES: Final = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What ONNX's Python and C++ code raises for nodes that are wrong or unknown."""
+_SAME_SHAPE: Final = ("GroupNormalization", "MeanVarianceNormalization")
+"""Operators that ONNX defines by others: its inference does not look into them."""
+_NOT_FOLDED: Final = ("LRN", "ConvTranspose", "Upsample")
+"""ONNX's reference computes these otherwise than ONNX defines them, in some versions; so it does Softmax before 13."""
 _RANDOM: Final = frozenset({
     "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
 })  # fmt: skip
@@ -117,7 +121,9 @@ def _compute(program: Program, node: Node) -> dict[str, Any] | None:
     import numpy as np
 
     inputs = [program.tensors.get(name) for name in node.inputs if name]
-    if node.domain or node.op in _RANDOM:
+    if node.domain or node.op in _RANDOM or node.op in _NOT_FOLDED:
+        return None
+    if node.op in ("Softmax", "LogSoftmax") and program.opset < 13:
         return None
     if node.op in ("Shape", "Size") and inputs and inputs[0] is not None and inputs[0].shape is not None:
         shape = inputs[0].shape
@@ -173,6 +179,9 @@ def _infer(program: Program, node: Node) -> dict[str, Tensor]:
         shape = tuple(sizes) if own.HasField("shape") and min(sizes, default=0) >= 0 else None
         if name in found:
             found[name] = Tensor(name=name, kind=own.elem_type, shape=shape)
+    if node.op in _SAME_SHAPE and not node.domain and len(found) == 1 and node.inputs[0] in program.tensors:
+        like = program.tensors[node.inputs[0]]
+        found = {name: replace(like, name=name, constant=None) for name in found}
     return found
 
 

@@ -139,7 +139,7 @@ class NodeScope:
 
     # Layers --------------------------------------------------------------------------------------------------------
     def add(
-        self, kind: str, bottoms: Sequence[Blob], shape: Sequence[int], suffix: str = "", *,
+        self, kind: str, bottoms: Sequence[Blob], shape: Sequence[int], suffix: str = "",
         weights: Sequence[Any] = (), **settings: Mapping[str, Any],
     ) -> Blob:  # fmt: skip
         name = f"{self.name}_{suffix}" if suffix else self.name
@@ -147,7 +147,7 @@ class NodeScope:
 
     def plain(self, kind: str, value: Blob, suffix: str = "", **settings: Mapping[str, Any]) -> Blob:
         """A layer that keeps the shape."""
-        return self.add(kind, [value], value.shape, suffix, **settings)
+        return self.add(kind, [value], value.shape, suffix, (), **settings)
 
     def power(self, value: Blob, scale: float = 1, shift: float = 0, power: float = 1, suffix: str = "power") -> Blob:
         """(shift + scale * x) ^ power; what changes nothing is no layer."""
@@ -203,9 +203,16 @@ class NodeScope:
         value = self.reshape(value, (*[1] * (len(shape) - len(value.shape)), *value.shape))
         for axis, size in enumerate(shape):
             if value.shape[axis] != size:
-                grown = (*value.shape[:axis], size, *value.shape[axis + 1 :])
-                value = self.add("Tile", [value], grown, "tile", tile_param={"axis": axis, "tiles": size})
+                value = self.repeat(value, axis, size)
         return value
+
+    def repeat(self, value: Blob, axis: int, times: int) -> Blob:
+        """All values along an axis, so many times one after another."""
+        size = value.shape[axis]
+        if not self.draft.allows("Tile"):
+            return self.choose(value, axis, list(range(size)) * times)
+        grown = (*value.shape[:axis], size * times, *value.shape[axis + 1 :])
+        return self.add("Tile", [value], grown, "tile", tile_param={"axis": axis, "tiles": times})
 
     def slice(self, value: Blob, axis: int, lengths: Sequence[int]) -> list[Blob]:
         """Pieces along an axis."""
@@ -219,11 +226,17 @@ class NodeScope:
     def part(self, value: Blob, axis: int, start: int, end: int) -> Blob:
         """One piece along an axis; the rest goes to a layer Silence, or it would be an output of the network."""
         size = value.shape[axis]
+        if not self._slices:
+            return self.choose(value, axis, range(start, end))
         lengths = [length for length in (start, end - start, size - end) if length]
         pieces = self.slice(value, axis, lengths)
         wanted = pieces.pop(1 if start else 0)
         self.silence(pieces)
         return wanted
+
+    @property
+    def _slices(self) -> bool:
+        return self.draft.allows("Slice") and self.draft.allows("Silence")
 
     def silence(self, blobs: Sequence[Blob]) -> None:
         if blobs:
@@ -257,7 +270,7 @@ class NodeScope:
         marks = list(places)
         if marks == list(range(size)):
             return value
-        if marks == list(range(marks[0], marks[0] + len(marks))):
+        if marks == list(range(marks[0], marks[0] + len(marks))) and self._slices:
             return self.part(value, axis, marks[0], marks[0] + len(marks))
         weights = np.zeros((len(marks), size), np.float32)
         weights[np.arange(len(marks)), marks] = 1

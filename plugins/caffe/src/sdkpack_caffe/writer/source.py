@@ -64,7 +64,7 @@ def read_source(path: Path, shapes: Mapping[str, tuple[int | str, ...]]) -> Sour
     Raises:
         ModelError: no ONNX, inputs without a fixed shape or of a type that Caffe does not know, weights of 2 GiB.
     """
-    import onnx
+    from onnx import inliner
 
     model = _load(path)
     if model.training_info:
@@ -72,7 +72,7 @@ def read_source(path: Path, shapes: Mapping[str, tuple[int | str, ...]]) -> Sour
                          hint="save it for inference: without training_info")  # fmt: skip
     if model.functions:
         try:
-            model = onnx.inliner.inline_local_functions(model)
+            model = inliner.inline_local_functions(model)
         except (LookupError, RuntimeError, TypeError, ValueError) as error:
             raise ModelError(f"the model's local functions cannot be written out: {_line(error)}",
                              where=path.name) from error  # fmt: skip
@@ -148,7 +148,7 @@ def _weights(graph: Any, path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _fetch(tensor: Any, path: Path) -> None:
-    """Reads external data from a plain file beside the model and nowhere else: the location is the model's to choose."""
+    """Reads external data from a plain file beside the model and nowhere else: the model chooses the location."""
     facts = {entry.key: entry.value for entry in tensor.external_data}
     place, name = facts.get("location", ""), tensor.name
     try:

@@ -95,8 +95,15 @@ def _powers(before: DraftLayer, layer: DraftLayer) -> bool:
     first = usual | before.settings.get("power_param", {})
     second = usual | layer.settings.get("power_param", {})
     # A constant is better left alone, and a factor of 0 hides infinities.
-    if first["power"] != 1 or first["scale"] == 0 or second["scale"] == 0:
+    if first["scale"] == 0 or second["scale"] == 0:
         return False
+    if first["power"] != 1:
+        # A factor goes below the power: OpenCV joins two such layers by itself, and wrongly.
+        if second["shift"] != 0 or second["power"] != 1 or second["scale"] < 0 or first["power"] == 0:
+            return False
+        inner = second["scale"] ** (1 / first["power"])
+        first, second = first | {"power": 1.0}, usual | {"scale": 1.0, "power": first["power"]}
+        first |= {"scale": first["scale"] * inner, "shift": first["shift"] * inner}
     new = {"scale": first["scale"] * second["scale"], "shift": first["shift"] * second["scale"] + second["shift"],
            "power": second["power"]}  # fmt: skip
     before.settings["power_param"] = {name: value for name, value in new.items() if value != usual[name]}

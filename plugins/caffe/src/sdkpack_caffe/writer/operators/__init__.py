@@ -28,7 +28,7 @@ def node_rules() -> NodeRules:
     )
 
     families = (
-        activations, arithmetic, convolution, joined, logic, normalization, pooling, recurrent, reduction, resize, shapes,
-        unpooling,
+        activations, arithmetic, convolution, joined, logic, normalization, pooling, recurrent, reduction, resize,
+        shapes, unpooling,
     )  # fmt: skip
     return {name: rule for family in families for name, rule in family.RULES.items()}

@@ -30,15 +30,15 @@ def prelu(scope: NodeScope) -> Blob:
     import numpy as np
 
     value, shape = scope.bottom(0), scope.shape(0)
-    if scope.is_constant(1):
-        slope = scope.constant(1, "slopes")
+    slope = scope.constant(1, "slopes") if scope.is_constant(1) else None
+    if slope is not None:
         if len(np.unique(slope)) == 1:
             return scope.plain("ReLU", value, relu_param={"negative_slope": float(slope.ravel()[0])})
         aligned = (*[1] * (len(shape) - slope.ndim), *slope.shape)
         if len(shape) > 1 and all(size == 1 for axis, size in enumerate(aligned) if axis != 1):
             return scope.add("PReLU", [value], shape, weights=[slope.ravel()])
     negative = scope.plain("ReLU", scope.power(value, scale=-1), "negative")
-    if scope.is_constant(1):
+    if slope is not None:
         part = times_constant(scope, negative, slope.astype(np.float64), shape)
     else:
         part = product(scope, negative, scope.bottom(1), shape)

@@ -12,7 +12,7 @@ from sdkpack_caffe.writer.scope import NodeRules, NodeScope
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["RULES", "plus", "product", "times", "times_constant", "total"]
+__all__ = ["RULES", "bounded", "plus", "product", "times_constant", "total"]
 
 
 def add(scope: NodeScope) -> Blob:
@@ -45,6 +45,9 @@ def div(scope: NodeScope) -> Blob:
         with np.errstate(divide="ignore"):
             inverse = 1 / _numbers(scope, 1)
         return times_constant(scope, scope.bottom(0), inverse, scope.result())
+    if scope.is_constant(0) and scope.constant(0, "values").size == 1 and _numbers(scope, 0).any():
+        inverted = scope.power(scope.bottom(1), scale=1 / float(_numbers(scope, 0).ravel()[0]), power=-1)
+        return scope.reshape(inverted, scope.result())
     inverted = scope.power(scope.bottom(1), power=-1, suffix="inverse")
     if scope.is_constant(0):
         return times_constant(scope, inverted, _numbers(scope, 0), scope.result())
@@ -72,13 +75,11 @@ def minimum(scope: NodeScope) -> Blob:
 
 
 def _extreme(scope: NodeScope, sign: int) -> Blob:
-    import numpy as np
-
     if len(scope.node.inputs) == 2:
         for known in (0, 1):
-            limit = np.unique(_numbers(scope, known)) if scope.is_constant(known) else ()
-            if len(limit) == 1 and scope.shape(1 - known) == scope.result():
-                return bounded(scope, scope.bottom(1 - known), float(limit[0]), sign)
+            limits = set(_numbers(scope, known).ravel().tolist()) if scope.is_constant(known) else set()
+            if len(limits) == 1 and scope.shape(1 - known) == scope.result():
+                return bounded(scope, scope.bottom(1 - known), float(limits.pop()), sign)
     values = [scope.tile(value, scope.result()) for value in _all(scope)]
     if sign < 0:
         values = [scope.power(value, scale=-1) for value in values]
@@ -157,11 +158,8 @@ def core_of(own: Shape, shape: Shape) -> tuple[Shape, int]:
 
     Channels alone stay channels: where everything else has size 1, axis 1 is what layers take by themselves.
     """
-    aligned = _aligned(own, len(shape))
-    varying = [axis for axis, size in enumerate(aligned) if size != 1]
-    if not varying:
-        return (), 0
-    return shape[varying[0] : varying[-1] + 1], varying[0]
+    varying = [axis for axis, size in enumerate(_aligned(own, len(shape))) if size != 1]
+    return (tuple(shape[varying[0] : varying[-1] + 1]), varying[0]) if varying else ((), 0)
 
 
 def total(scope: NodeScope, left: Blob, right: Blob, shape: Shape) -> Blob:
@@ -171,7 +169,12 @@ def total(scope: NodeScope, left: Blob, right: Blob, shape: Shape) -> Blob:
     large, small, axis = _over(scope, left, right, shape)
     if large.shape == small.shape:
         return scope.eltwise("SUM", [large, small])
-    return scope.add("Bias", [large, small], shape, "bias", bias_param={} if axis == 1 else {"axis": axis})
+    fields = {} if axis == 1 else {"axis": axis}
+    if scope.draft.allows("Bias"):
+        return scope.add("Bias", [large, small], shape, "bias", bias_param=fields)
+    # 1 everywhere times y is y in the shape of x.
+    ones = scope.power(large, scale=0, shift=1, suffix="ones")
+    return scope.eltwise("SUM", [large, scope.add("Scale", [ones, small], shape, "wide", scale_param=fields)])
 
 
 def product(scope: NodeScope, left: Blob, right: Blob, shape: Shape) -> Blob:

@@ -155,7 +155,7 @@ def _transposed_pads(scope: NodeScope, facts: Geometry, shape: Shape, result: Sh
     if scope.attribute("output_shape") or auto.startswith("SAME"):
         extra = scope.attribute("output_padding") or [0] * len(full)
         totals = [size + more - wanted for size, more, wanted in zip(full, extra, result[2:], strict=True)]
-        begins = [part - part // 2 if auto == "SAME_LOWER" else part // 2 for part in totals]
+        begins = [part // 2 if auto == "SAME_UPPER" else part - part // 2 for part in totals]
     return begins, [size - begin - wanted for size, begin, wanted in zip(full, begins, result[2:], strict=True)]
 
 

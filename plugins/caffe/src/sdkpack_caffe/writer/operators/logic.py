@@ -60,7 +60,7 @@ def _opposite(scope: NodeScope, value: Blob) -> Blob:
 
 
 def _above(scope: NodeScope, left: int, right: int) -> Blob:
-    """1 where input `left` is greater than input `right`; the difference of two floats is 0 only where they are equal."""
+    """1 where input `left` is greater than `right`; the difference of two floats is 0 only where they are equal."""
     import numpy as np
 
     result = scope.result()

@@ -115,7 +115,7 @@ def _pool(scope: NodeScope, method: str, value: Blob, tops: int = 1) -> list[Blo
 
 
 def _layer(scope: NodeScope, method: str, value: Blob, facts: Geometry, plan: _Plan, tops: int) -> list[Blob]:
-    fields: dict[str, Any] = {"pool": method} if method != "MAX" else {}
+    fields: dict[str, Any] = {"pool": method}
     for name, values, default in (("kernel", facts.kernel, 0), ("stride", facts.stride, 1), ("pad", facts.begins, 0)):
         if values[0] != values[1]:
             fields |= {f"{name}_h": values[0], f"{name}_w": values[1]}
@@ -147,7 +147,7 @@ def plane(scope: NodeScope, value: Blob) -> Blob:
 
 def pool_globally(scope: NodeScope, value: Blob, method: str) -> Blob:
     """The mean or the maximum of each plane, (N, C, 1, 1)."""
-    fields: dict[str, Any] = {"global_pooling": True} if method == "MAX" else {"pool": method, "global_pooling": True}
+    fields = {"pool": method, "global_pooling": True}
     value = plane(scope, value)
     return scope.add("Pooling", [value], (*value.shape[:2], 1, 1), "global", pooling_param=fields)
 

@@ -27,11 +27,25 @@ def reduced(scope: NodeScope, value: Blob, axes: list[int], operation: str) -> B
         inner = math.prod(value.shape[len(kept) :])
         if len(kept) != 2 or rank != 4:
             value = scope.reshape(value, (1, math.prod(sizes), inner, 1))
-        return scope.reshape(pool_globally(scope, value, operation), sizes)
+        return scope.reshape(pool_globally(scope, value, "MAX" if operation == "MAX" else "AVE"), sizes)
+    if not scope.draft.allows("Reduction"):
+        return _by_pooling(scope, value, sizes, operation)
     fields: dict[str, object] = {"axis": len(kept)} if kept else {}
     if operation != "SUM":
         fields["operation"] = operation
     return scope.add("Reduction", [value], sizes, "reduced", reduction_param=fields)
+
+
+def _by_pooling(scope: NodeScope, value: Blob, sizes: tuple[int, ...], operation: str) -> Blob:
+    """Reduction over the last axes as a mean times the count."""
+    count = math.prod(value.shape[len(sizes) :])
+    if operation == "ASUM":
+        value = scope.plain("AbsVal", value, "abs")
+    elif operation == "SUMSQ":
+        value = scope.eltwise("PROD", [value, value])
+    wide = scope.reshape(value, (1, math.prod(sizes), count, 1))
+    mean = scope.reshape(pool_globally(scope, wide, "AVE"), sizes)
+    return mean if operation == "MEAN" else scope.power(mean, scale=count)
 
 
 def _axes(scope: NodeScope) -> list[int] | None:

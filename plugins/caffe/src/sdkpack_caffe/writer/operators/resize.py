@@ -73,17 +73,15 @@ def _weights(scope: NodeScope, axis: int) -> NDArray[Any]:
         names = ("antialias", "coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside", "mode",
                  "nearest_mode")  # fmt: skip
         attributes = {name: scope.node.attributes[name] for name in names if name in scope.node.attributes}
-    scales = _scales(scope)
-    inputs, known = ["x", "", "", "sizes"], [numpy_helper.from_array(np.array([size, wanted], np.int64), "sizes")]
-    if scales is not None:
-        inputs, known = (
-            ["x", "", "scales"],
-            [numpy_helper.from_array(np.array([1, scales[axis]], np.float32), "scales")],
-        )
+    factors = _factors(scope)
+    last = "sizes" if factors is None else "scales"
+    values = np.array([size, wanted], np.int64) if factors is None else np.array([1, factors[axis]], np.float32)
+    inputs = ["x", "", "", last] if factors is None else ["x", "", last]
     graph = helper.make_graph(
         [helper.make_node("Resize", inputs, ["y"], **attributes)], "row",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, (size, size))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], known,
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(values, last)],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", max(18, scope.opset))])
     found: NDArray[Any] = ReferenceEvaluator(model).run(None, {"x": np.eye(size, dtype=np.float32)})[0]
@@ -92,7 +90,7 @@ def _weights(scope: NodeScope, axis: int) -> NDArray[Any]:
     return found.T
 
 
-def _scales(scope: NodeScope) -> list[float] | None:
+def _factors(scope: NodeScope) -> list[float] | None:
     """Factors for each axis where the node gives factors; sizes leave them to be worked out."""
     number = 2 if scope.node.op == "Resize" and scope.opset >= 11 else 1
     if "scales" in scope.node.attributes:

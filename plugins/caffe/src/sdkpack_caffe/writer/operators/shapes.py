@@ -105,8 +105,7 @@ def tile(scope: NodeScope) -> Blob:
     value = scope.bottom(0, integers=True)
     for axis, (size, wanted) in enumerate(zip(value.shape, scope.result(), strict=True)):
         if size != wanted:
-            shape = (*value.shape[:axis], wanted, *value.shape[axis + 1 :])
-            value = scope.add("Tile", [value], shape, "tile", tile_param={"axis": axis, "tiles": wanted // size})
+            value = scope.repeat(value, axis, wanted // size)
     return value
 
 
@@ -154,7 +153,8 @@ def _padding(size: int, begin: int, end: int, mode: str) -> NDArray[Any]:
         places = np.pad(places, more, constant_values=-1)
     else:
         places = np.pad(places, more, mode=modes[mode])
-    return (places[:, None] == np.arange(size)).astype(np.float32)
+    found: NDArray[Any] = (places[:, None] == np.arange(size)).astype(np.float32)
+    return found
 
 
 def depth_to_space(scope: NodeScope) -> Blob:
