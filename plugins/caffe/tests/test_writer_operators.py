@@ -329,7 +329,8 @@ LOGIC = [
     Case(op, inputs, layers, opencv=False, values="ties", result=BOOL)
     for op in ("Greater", "Less", "GreaterOrEqual", "LessOrEqual")
     for inputs, layers in (
-        ((IMAGE, scalar(1)), ""), ((scalar(1), IMAGE), ""), ((IMAGE, IMAGE), ""), ((IMAGE, np.ones((4, 1, 1), "f4")), "")
+        ((IMAGE, scalar(1)), ""), ((scalar(1), IMAGE), ""), ((IMAGE, IMAGE), ""),
+        ((IMAGE, np.ones((4, 1, 1), "f4")), ""),
     )
 ]  # fmt: skip
 

@@ -84,7 +84,8 @@ def _weights(scope: NodeScope, axis: int) -> NDArray[Any]:
         [numpy_helper.from_array(values, last)],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", max(18, scope.opset))])
-    found: NDArray[Any] = ReferenceEvaluator(model).run(None, {"x": np.eye(size, dtype=np.float32)})[0]
+    results: Any = ReferenceEvaluator(model).run(None, {"x": np.eye(size, dtype=np.float32)})
+    found: NDArray[Any] = np.asarray(results[0])
     if found.shape != (size, wanted):
         raise NodeError("the size of its result is another one than its scale says", got=str(list(found.shape)))
     return found.T
