@@ -17,7 +17,7 @@ from sdkpack_caffe.writer.operators import node_rules
 from sdkpack_caffe.writer.patterns import join
 from sdkpack_caffe.writer.program import Program, fold
 from sdkpack_caffe.writer.scope import NodeScope
-from sdkpack_caffe.writer.source import Node, read_source
+from sdkpack_caffe.writer.source import FLOATS, Node, read_source
 from sdkpack_caffe.writer.tidy import tidy
 
 __all__ = ["check_sizes", "write_network"]
@@ -60,7 +60,7 @@ def write_network(
             draft.note(f"input {blob.name!r} is not used")
             # Else it would be an output of the network.
             draft.layers.append(DraftLayer("Silence", [blob], [], {}))
-    _name_outputs(draft, ends, model.outputs)
+    _name_outputs(draft, ends, list(model.outputs))
     return render(draft, name=model.name or name or source.stem, where=source.name)
 
 
@@ -87,6 +87,11 @@ def _walk(program: Program, draft: Draft, blobs: dict[str, Blob]) -> list[Proble
             problems.append(_unknown(node))
             broken.update(node.outputs)
             continue
+        fault = program.faults.get(next((name for name in node.outputs if name), ""))
+        if fault is not None:
+            problems.append(Problem(path=node.label, message=f"{node.op}: the node is wrong: {fault}"))
+            broken.update(node.outputs)
+            continue
         scope = NodeScope(program=program, draft=draft, node=node, blobs=blobs)
         before = len(draft.layers)
         try:
@@ -99,7 +104,7 @@ def _walk(program: Program, draft: Draft, blobs: dict[str, Blob]) -> list[Proble
                 problems.append(Problem(path=node.label, message=f"{node.op}: {error.message}", got=error.got,
                                         expected=error.expected, hint=error.hint))  # fmt: skip
             broken.update(node.outputs)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
             # ONNX's checks leave some settings to whoever reads them: a list that is too short, a missing attribute.
             if not broken.intersection(node.inputs):
                 problems.append(Problem(path=node.label, message=f"{node.op}: its settings make no sense",
@@ -118,7 +123,7 @@ def _keep(scope: NodeScope, results: Sequence[Blob | None], own: set[int]) -> No
     """Notes the results, once they have the sizes that ONNX works out; the node's own blobs get their names."""
     node, program = scope.node, scope.program
     whole = node.op in _SHAPING and all(
-        name in program.whole or (name in program.tensors and program.tensors[name].kind not in (1, 10, 11, 16))
+        name in program.whole or (name in program.tensors and program.tensors[name].kind not in FLOATS)
         for name in node.inputs[:1]
     )
     for number, (name, blob) in enumerate(zip(node.outputs, results, strict=False)):
@@ -156,7 +161,8 @@ def _ends(program: Program, draft: Draft, blobs: dict[str, Blob], problems: list
                 ends.append(blobs[own])
         except (NodeError, ValueError) as error:
             problems.append(Problem(path=name, message=str(error)))
-        if tensor is not None and tensor.kind not in (0, 1):
+        kind = program.source.outputs[name] or (tensor.kind if tensor is not None else 0)
+        if kind not in (0, 1):
             draft.note(f"output {name!r} is float32 in Caffe, as everything is there")
     return ends
 
@@ -171,13 +177,15 @@ def _refuse(problems: Sequence[Problem], where: str) -> None:
 
 
 def _name_outputs(draft: Draft, ends: Sequence[Blob], names: Sequence[str]) -> None:
-    """Gives each output a blob of its name, made by a layer of that name, that no other layer takes.
+    """Gives each output a blob of its name, made by a layer of that name, that no other layer takes, in their order.
 
-    What a layer takes is no output in Caffe, and OpenCV finds outputs by the names of layers.
+    What a layer takes is no output in Caffe, OpenCV finds outputs by the names of layers, and readers list outputs in
+    the order of layers.
     """
     inputs = {id(blob) for blob in draft.inputs}
-    alone = {id(layer.tops[0]) for layer in draft.layers if len(layer.tops) == 1}
+    alone = {id(layer.tops[0]): layer for layer in draft.layers if len(layer.tops) == 1}
     taken = {blob.name for blob in draft.inputs}
+    makers = []
     for blob, name in zip(ends, names, strict=True):
         own = name
         if name in taken:
@@ -185,9 +193,14 @@ def _name_outputs(draft: Draft, ends: Sequence[Blob], names: Sequence[str]) -> N
             draft.note(f"{name!r} is input and output: the output is called {own!r}")
         if id(blob) in alone and not draft.consumers(blob):
             blob.name = own
-            alone.remove(id(blob))
+            makers.append(alone.pop(id(blob)))
             continue
         if id(blob) not in inputs and blob.name == name:
             blob.name = f"{name}_inner"
         copy = Blob(name=own, shape=blob.shape)
-        draft.layers.append(DraftLayer("Split" if draft.allows("Split") else "Power", [blob], [copy], {}))
+        makers.append(DraftLayer("Split" if draft.allows("Split") else "Power", [blob], [copy], {}))
+        draft.layers.append(makers[-1])
+    places = [draft.layers.index(layer) for layer in makers]
+    if places != sorted(places):
+        # Nothing takes what these layers make, so they may stand last.
+        draft.layers[:] = [layer for layer in draft.layers if layer not in makers] + makers

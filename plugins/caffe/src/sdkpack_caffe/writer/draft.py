@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Blob", "Draft", "DraftLayer", "NodeError"]
 
+_MAX_CONSTANT: Final = 1 << 22
 _MAX_ELEMENTS: Final = 1 << 31
 """Caffe counts the elements of a blob in an int."""
 
@@ -105,6 +106,9 @@ class Draft:
         """
         import numpy as np
 
+        if np.size(values) > _MAX_CONSTANT:
+            raise NodeError("a constant that no layer can hold is too large", got=f"{np.size(values)} values",
+                            expected=f"at most {_MAX_CONSTANT}")  # fmt: skip
         array = np.ascontiguousarray(values, np.float32).reshape(np.shape(values))
         key = (array.shape, array.tobytes())
         if key not in self._constants:

@@ -210,6 +210,14 @@ PATTERNS: Final[tuple[Pattern, ...]] = (
 )  # fmt: skip
 
 
+def _tried(pattern: Pattern, find: Finder, node: Node) -> Node | None:
+    """What a pattern finds; a node that lacks an input is part of none, and its rule says what is wrong."""
+    try:
+        return pattern(find, node)
+    except LookupError:
+        return None
+
+
 def join(program: Program, outputs: list[str]) -> None:
     """Puts patterns in their places and drops what nothing needs any more."""
     makers = {name: node for node in program.nodes for name in node.outputs if name}
@@ -220,7 +228,7 @@ def join(program: Program, outputs: list[str]) -> None:
             continue
         found = None
         if not node.domain:
-            found = next((hit for hit in (pattern(find, node) for pattern in PATTERNS) if hit is not None), None)
+            found = next((hit for hit in (_tried(pattern, find, node) for pattern in PATTERNS) if hit), None)
         kept.append(found or node)
         needed.update(name for name in kept[-1].inputs if name)
     program.nodes[:] = kept[::-1]

@@ -7,18 +7,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from sdkpack_caffe.writer.source import Node, Source
+from sdkpack_caffe.writer.source import FLOATS, Node, Source, as_float32
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Program", "Tensor", "fold"]
 
+_MAX_GROWN: Final = 1 << 22
+"""Elements of a folded constant that is larger than what it is made of: a few bytes could ask for all memory."""
 _MAX_FOLDED: Final = 1 << 27
-"""Elements of a folded constant: a few bytes of ONNX can ask for more memory than there is."""
+"""Elements of all folded constants together, beside four times those of the weights."""
 _MAX_SHAPE_DATA: Final = 4096
 """Elements of a constant that shape inference is shown."""
-_FAILURES: Final = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_FAILURES: Final = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 """What ONNX's Python and C++ code raises for nodes that are wrong or unknown."""
 _SAME_SHAPE: Final = ("GroupNormalization", "MeanVarianceNormalization")
 """Operators that ONNX defines by others: its inference does not look into them."""
@@ -49,8 +51,12 @@ class Program:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     same: dict[str, str] = field(default_factory=dict)
     """Names that stand for another: results of Identity and of Dropout at inference."""
+    folded: int = 0
+    """Elements of constants so far, weights not counted."""
     used: set[str] = field(default_factory=set)
     """Values that a node takes or the model gives."""
+    faults: dict[str, str] = field(default_factory=dict)
+    """What ONNX's own checks say of nodes, by their first results."""
     masks: set[str] = field(default_factory=set)
     """Second results of MaxPool, which are other numbers in Caffe."""
     whole: set[str] = field(default_factory=set)
@@ -93,6 +99,7 @@ def fold(source: Source) -> Program:
 def _known(name: str, array: Any) -> Tensor:
     from onnx import helper
 
+    array = as_float32(array)
     return Tensor(name=name, kind=helper.np_dtype_to_tensor_dtype(array.dtype), shape=array.shape, constant=array)
 
 
@@ -110,7 +117,7 @@ def _skip(program: Program, node: Node) -> bool:
     if node.op in ("Cast", "CastLike"):
         own = program.tensors.get(node.inputs[0])
         target = node.attributes.get("to", 0)
-        plain = own is not None and own.constant is None and own.kind in (1, 10, 11, 16) and target in (1, 10, 11, 16)
+        plain = own is not None and own.constant is None and own.kind in FLOATS and target in FLOATS
     if plain:
         program.same[node.outputs[0]] = node.inputs[0]
     return plain
@@ -132,10 +139,13 @@ def _compute(program: Program, node: Node) -> dict[str, Any] | None:
         return {node.outputs[0]: value}
     if any(tensor is None or tensor.constant is None for tensor in inputs) or not all(_bounded(node)):
         return None
-    sizes = [tensor.shape for tensor in _infer(program, node).values() if tensor.shape is not None]
-    if any(math.prod(size) > _MAX_FOLDED for size in sizes):
+    values = {tensor.name: tensor.constant for tensor in inputs if tensor is not None}
+    size = sum(math.prod(tensor.shape) for tensor in _infer(program, node).values() if tensor.shape is not None)
+    room = _MAX_FOLDED + 4 * sum(array.size for array in program.source.constants.values())
+    if size > max(_MAX_GROWN, sum(array.size for array in values.values())) or program.folded + size > room:
         return None
-    return _evaluate(program, node, {tensor.name: tensor.constant for tensor in inputs if tensor is not None})
+    program.folded += size
+    return _evaluate(program, node, values)
 
 
 def _bounded(node: Node) -> Iterable[bool]:
@@ -178,7 +188,7 @@ def _infer(program: Program, node: Node) -> dict[str, Tensor]:
         sizes = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in own.shape.dim]
         shape = tuple(sizes) if own.HasField("shape") and min(sizes, default=0) >= 0 else None
         if name in found:
-            found[name] = Tensor(name=name, kind=own.elem_type, shape=shape)
+            found[name] = Tensor(name=name, kind=1 if own.elem_type in FLOATS else own.elem_type, shape=shape)
     if node.op in _SAME_SHAPE and not node.domain and len(found) == 1 and node.inputs[0] in program.tensors:
         like = program.tensors[node.inputs[0]]
         found = {name: replace(like, name=name, constant=None) for name in found}
@@ -208,5 +218,9 @@ def _types(program: Program, node: Node) -> Mapping[str, Any]:
             schema, proto, types, data, opset_imports=[helper.make_opsetid("", program.opset)]
         ))  # fmt: skip
     # Unknown operators and wrong nodes have no shape, and the converter names them.
-    except _FAILURES:
+    except onnx.defs.SchemaError:
+        return {}
+    except (*_FAILURES, onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        text = (str(error).splitlines() or [type(error).__name__])[0].replace("[ShapeInferenceError] ", "")
+        program.faults[next((name for name in node.outputs if name), "")] = text[:200]
         return {}

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 from sdkpack_caffe.graph import Shape
 from sdkpack_caffe.writer.draft import Blob, Draft, NodeError
 from sdkpack_caffe.writer.program import Program, Tensor
-from sdkpack_caffe.writer.source import Node
+from sdkpack_caffe.writer.source import FLOATS, Node
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FLOATS", "NodeRule", "NodeRules", "NodeScope"]
+__all__ = ["NodeRule", "NodeRules", "NodeScope"]
 
-FLOATS: Final = (1, 10, 11, 16)
+_MAX_MATRIX: Final = 1 << 26
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,6 +242,12 @@ class NodeScope:
         if blobs:
             self.draft.add_many("Silence", blobs, [], name=f"{self.name}_rest")
 
+    def check_matrix(self, *sizes: int) -> None:
+        """Refuses weights that a few bytes of ONNX make large, before they are made."""
+        if math.prod(sizes) > _MAX_MATRIX:
+            raise NodeError("its weights would be too large", got=" x ".join(map(str, sizes)),
+                            expected=f"at most {_MAX_MATRIX} values")  # fmt: skip
+
     def matrix(self, value: Blob, axis: int, weights: Any, bias: Any = None) -> Blob:
         """out[.., n, ..] = sum over k of weights[n, k] * in[.., k, ..] along one axis."""
         count, rank = len(weights), len(value.shape)
@@ -272,6 +278,7 @@ class NodeScope:
             return value
         if marks == list(range(marks[0], marks[0] + len(marks))) and self._slices:
             return self.part(value, axis, marks[0], marks[0] + len(marks))
+        self.check_matrix(len(marks), size)
         weights = np.zeros((len(marks), size), np.float32)
         weights[np.arange(len(marks)), marks] = 1
         return self.matrix(value, axis, weights)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,12 +16,12 @@ from sdkpack.errors import ExternalDataError, ModelError, Problem
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MAX_WEIGHTS", "Node", "Source", "read_source"]
+__all__ = ["FLOATS", "MAX_WEIGHTS", "Node", "Source", "as_float32", "read_source"]
 
 MAX_WEIGHTS: Final = (1 << 31) - 1
 """Bytes: a caffemodel is one protocol buffer message and cannot be larger."""
 _MAX_NODES: Final = 100_000
-_FLOATS: Final = (1, 10, 11, 16)
+FLOATS: Final = (1, 10, 11, 16)
 """float32, float16, float64, bfloat16: what can stand as Caffe's float32."""
 
 
@@ -50,7 +52,8 @@ class Source:
     constants: Mapping[str, NDArray[Any]]
     inputs: Mapping[str, tuple[int, tuple[int, ...]]]
     """Element type and shape of each input that is no weight."""
-    outputs: tuple[str, ...]
+    outputs: Mapping[str, int]
+    """Element type of each output, 0 where the model does not say."""
     opsets: Mapping[str, int]
     notes: tuple[str, ...] = ()
 
@@ -82,11 +85,12 @@ def read_source(path: Path, shapes: Mapping[str, tuple[int | str, ...]]) -> Sour
     if graph.sparse_initializer:
         raise ModelError("the model has sparse weights, which Caffe does not know", where=path.name,
                          hint="store them as dense initializers")  # fmt: skip
+    _check_names(graph, path)
     weights = _weights(graph, path)
     inputs, notes = _inputs(graph, weights, shapes, path)
     return Source(
         name=graph.name, nodes=tuple(_node(node) for node in graph.node), constants=weights, inputs=inputs,
-        outputs=tuple(value.name for value in graph.output), notes=tuple(notes),
+        outputs={value.name: value.type.tensor_type.elem_type for value in graph.output}, notes=tuple(notes),
         opsets={entry.domain if entry.domain != "ai.onnx" else "": entry.version for entry in model.opset_import},
     )  # fmt: skip
 
@@ -110,6 +114,16 @@ def _load(path: Path) -> Any:
     if not model.graph.node and not model.graph.output:
         raise ModelError("the file is no ONNX model: it has no graph", where=path.name)
     return model
+
+
+def _check_names(graph: Any, path: Path) -> None:
+    """Protobuf hands out text that is no UTF-8 as bytes, which nothing behind expects."""
+    texts = [text for node in graph.node for text in (node.op_type, node.domain, node.name, *node.input, *node.output)]
+    texts += [graph.name, *(entry.name for entry in (*graph.input, *graph.output, *graph.initializer))]
+    texts += [entry.name for node in graph.node for entry in node.attribute]
+    odd = next((text for text in texts if isinstance(text, bytes)), None)
+    if odd is not None:
+        raise ModelError(f"a name in the model is no UTF-8: {odd[:40]!r}", where=path.name)
 
 
 def _node(proto: Any) -> Node:
@@ -141,10 +155,18 @@ def _weights(graph: Any, path: Path) -> dict[str, NDArray[Any]]:
         if tensor.data_location == 1:
             _fetch(tensor, path)
         try:
-            found[tensor.name] = numpy_helper.to_array(tensor)
+            found[tensor.name] = as_float32(numpy_helper.to_array(tensor))
         except (ValueError, TypeError, KeyError) as error:
             raise ModelError(f"initializer {tensor.name!r} cannot be read: {_line(error)}", where=path.name) from error
     return found
+
+
+def as_float32(array: NDArray[Any]) -> NDArray[Any]:
+    """Floats of any size as float32, as everything is in Caffe; other types as they are."""
+    import numpy as np
+
+    # bfloat16 is a type of ml_dtypes, which NumPy does not count among floats.
+    return array.astype(np.float32) if array.dtype.kind == "f" or array.dtype.name == "bfloat16" else array
 
 
 def _fetch(tensor: Any, path: Path) -> None:
@@ -194,7 +216,7 @@ def _inputs(
         if problem:
             problems.append(problem)
             continue
-        found[value.name] = (kind.elem_type, tuple(int(size) for size in wanted))
+        found[value.name] = (1 if kind.elem_type in FLOATS else kind.elem_type, tuple(int(size) for size in wanted))
         if kind.elem_type != 1:
             notes.append(f"input {value.name!r} is float32 in Caffe, as everything is there")
     if problems:
@@ -204,9 +226,14 @@ def _inputs(
         )
         raise ModelError(
             "Caffe needs inputs of fixed shapes" if len(problems) > 1 else f"input {first!r} cannot be one of Caffe's",
-            hint=f"set them: convert.with.shapes = {{ {first} = {example} }}", where=path.name, problems=problems,
+            hint=f"set them: convert.with.shapes = {{ {_toml_key(first)} = {example} }}", where=path.name,
+            problems=problems,
         )  # fmt: skip
     return found, notes
+
+
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
 def _declared(kind: Any) -> tuple[int | str, ...]:
@@ -222,10 +249,11 @@ def _check_input(value: Any, own: tuple[int | str, ...] | None, wanted: tuple[in
     kind, name = value.type.tensor_type, value.name
     if not value.type.HasField("tensor_type"):
         return Problem(path=name, message="only tensors can be inputs of a Caffe network")
-    if kind.elem_type not in (*_FLOATS, 6, 7):
+    if kind.elem_type not in (*FLOATS, 6, 7):
         from onnx import TensorProto
 
-        return Problem(path=name, message="no element type of Caffe", got=TensorProto.DataType.Name(kind.elem_type),
+        known = {number: word for word, number in TensorProto.DataType.items()}
+        return Problem(path=name, message="no element type of Caffe", got=known.get(kind.elem_type, "unknown"),
                        expected="float32", hint="take quantization and casts out of the model first")  # fmt: skip
     if any(not isinstance(size, int) or size < 1 for size in wanted) or (own is None and not wanted):
         return Problem(path=name, message="its shape is not fixed", got=str(list(wanted)), expected="numbers")

@@ -98,6 +98,7 @@ def convolve(
     if any(map(any, widen)):
         scope.draft.note(f"node {scope.node.label!r} pads begin and end differently: its kernel was widened with zeros "
                          f"from {list(weights.shape[2:])}")  # fmt: skip
+        scope.check_matrix(*(size + sum(more) for size, more in zip(weights.shape, widen, strict=True)))
         weights = np.pad(weights, widen)
     kernel = list(weights.shape[2:])
     sizes = [(size + 2 * p - d * (k - 1) - 1) // s + 1 for size, p, d, k, s in
@@ -137,6 +138,7 @@ def conv_transpose(scope: NodeScope) -> Blob:
     if any(map(any, widen)):
         scope.draft.note(f"node {scope.node.label!r} cuts begin and end differently: its kernel was widened with zeros "
                          f"from {list(weights.shape[2:])}")  # fmt: skip
+        scope.check_matrix(*(size + sum(more) for size, more in zip(weights.shape, widen, strict=True)))
         weights = np.pad(weights, widen)
     if min(pads) < 0:
         raise NodeError("negative padding has no layer", got=str(pads))

@@ -20,11 +20,14 @@ __all__ = ["RULES", "average", "plane", "pool_globally"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
-    """How one layer Pooling covers the windows of a node."""
+    """How one layer Pooling covers the windows of a node, for each axis."""
 
     floor: bool
     sizes: list[int]
-    """Of what the layer makes; more than wanted where windows have to be cut off behind it."""
+    """Of what the layer makes."""
+    pads: list[int]
+    fronts: list[int]
+    """Windows of the layer before the node's first; what is too much is cut off behind the layer."""
 
 
 def max_pool(scope: NodeScope) -> list[Blob]:
@@ -42,7 +45,7 @@ def average(scope: NodeScope, factors: NDArray[Any] | None) -> Blob:
     import numpy as np
 
     value, facts = _planes(scope, scope.bottom(0))
-    plan = _plan(scope, value.shape, facts)
+    plan = _plan(scope, "AVE", value.shape, facts)
     found = _layer(scope, "AVE", value, facts, plan, 1)[0]
     own = _divisors(value.shape, facts, found.shape, facts.begins)
     # With count_include_pad what a rounded-up last window has beyond the padding does not count.
@@ -83,40 +86,81 @@ def _planes(scope: NodeScope, value: Blob) -> tuple[Blob, Geometry]:
         value = scope.reshape(value, (*shape, 1))
     if any(begin >= k for begin, k in zip(facts.begins, facts.kernel, strict=True)):
         raise NodeError("padding is less than the kernel in Caffe", got=f"{facts.begins}, kernel {facts.kernel}")
+    if scope.draft.floor_pooling == "slice" and not any(facts.begins):
+        # Where strides leap over more than the kernel, a rounded-up last window would see nothing of the input.
+        for axis, count in enumerate([*scope.result()[2:], 1][:2]):
+            used = (count - 1) * facts.stride[axis] + facts.kernel[axis]
+            if facts.stride[axis] > facts.kernel[axis] and used < value.shape[2 + axis]:
+                value = scope.part(value, 2 + axis, 0, used)
     return value, facts
 
 
-def _plan(scope: NodeScope, shape: Shape, facts: Geometry) -> _Plan:
+def _plan(scope: NodeScope, method: str, shape: Shape, facts: Geometry) -> _Plan:
     """Caffe's own rounding where it gives the right size, else downwards, else what is too much is cut off."""
-    wanted = [*scope.result()[2:], 1][:2]
-    found: dict[bool, list[int]] = {}
-    for floor in (False, True):
-        try:
-            found[floor] = [
-                pool_size(size, k, s, p, ceil=not floor, padded=any(facts.begins))
-                for size, k, s, p in zip(shape[2:], facts.kernel, facts.stride, facts.begins, strict=True)
-            ]
-        except LayerError as error:
-            raise NodeError(error.message, got=error.got, expected=error.expected) from error
-        if found[floor] == wanted and not (floor and scope.draft.floor_pooling == "slice"):
-            return _Plan(floor=floor, sizes=wanted)
-    if any(own < size for own, size in zip(found[False], wanted, strict=True)):
-        raise NodeError(
-            "Caffe makes another size of it, whichever way it rounds", got=f"{found[False]} or {found[True]}",
-            expected=str(wanted), hint="pad the input in a node before, or change the padding of the pooling",
-        )  # fmt: skip
-    return _Plan(floor=False, sizes=found[False])
+    wanted, by_slice = [*scope.result()[2:], 1][:2], scope.draft.floor_pooling == "slice"
+    try:
+        ceil, floor = (_sizes(shape, facts, facts.begins, ceil=up) for up in (True, False))
+        inside = _inside(shape, facts, facts.begins, ceil)
+        if ceil == wanted and inside:
+            return _Plan(floor=False, sizes=ceil, pads=facts.begins, fronts=[0, 0])
+        if floor == wanted and not by_slice:
+            return _Plan(floor=True, sizes=floor, pads=facts.begins, fronts=[0, 0])
+        if inside and all(own >= size for own, size in zip(ceil, wanted, strict=True)):
+            return _Plan(floor=False, sizes=ceil, pads=facts.begins, fronts=[0, 0])
+        moved = _moved(shape, facts, wanted) if method == "MAX" else None
+    except LayerError as error:
+        raise NodeError(error.message, got=error.got, expected=error.expected) from error
+    if moved is not None:
+        return moved
+    hint = "pad the input in a node before, or change the padding of the pooling"
+    raise NodeError(
+        "Caffe makes another size of it, whichever way it rounds", got=f"{ceil} or {floor}", expected=str(wanted),
+        hint='convert.with.floor_pooling = "round_mode"' if floor == wanted else hint,
+    )  # fmt: skip
+
+
+def _sizes(shape: Shape, facts: Geometry, pads: list[int], *, ceil: bool) -> list[int]:
+    axes = zip(shape[2:], facts.kernel, facts.stride, pads, strict=True)
+    return [pool_size(size, k, s, p, ceil=ceil, padded=any(pads)) for size, k, s, p in axes]
+
+
+def _inside(shape: Shape, facts: Geometry, pads: list[int], sizes: list[int]) -> bool:
+    """Whether each window has a part of the input: Caffe makes nothing sensible of others."""
+    axes = zip(shape[2:], sizes, facts.stride, pads, strict=True)
+    return all((count - 1) * s - p < size for size, count, s, p in axes)
+
+
+def _moved(shape: Shape, facts: Geometry, wanted: list[int]) -> _Plan | None:
+    """More padding at both ends, by whole strides: the node's windows come after some that are cut off.
+
+    Only maxima: they do not look at padding.
+    """
+    pads, fronts = list(facts.begins), [0, 0]
+    for axis in (0, 1):
+        while True:
+            one = _sizes(shape, facts, [pads[axis]] * 2, ceil=True)[axis] if pads[axis] < facts.kernel[axis] else 0
+            if one - fronts[axis] >= wanted[axis]:
+                break
+            if not one:
+                return None
+            pads[axis] += facts.stride[axis]
+            fronts[axis] += 1
+    sizes = _sizes(shape, facts, pads, ceil=True)
+    enough = all(own - front >= size for own, front, size in zip(sizes, fronts, wanted, strict=True))
+    if not enough or not _inside(shape, facts, pads, sizes):
+        return None
+    return _Plan(floor=False, sizes=sizes, pads=pads, fronts=fronts)
 
 
 def _pool(scope: NodeScope, method: str, value: Blob, tops: int = 1) -> list[Blob]:
     value, facts = _planes(scope, value)
-    found = _layer(scope, method, value, facts, _plan(scope, value.shape, facts), tops)
+    found = _layer(scope, method, value, facts, _plan(scope, method, value.shape, facts), tops)
     return [scope.reshape(blob, scope.result()) for blob in found]
 
 
 def _layer(scope: NodeScope, method: str, value: Blob, facts: Geometry, plan: _Plan, tops: int) -> list[Blob]:
     fields: dict[str, Any] = {"pool": method}
-    for name, values, default in (("kernel", facts.kernel, 0), ("stride", facts.stride, 1), ("pad", facts.begins, 0)):
+    for name, values, default in (("kernel", facts.kernel, 0), ("stride", facts.stride, 1), ("pad", plan.pads, 0)):
         if values[0] != values[1]:
             fields |= {f"{name}_h": values[0], f"{name}_w": values[1]}
         elif values[0] != default:
@@ -128,7 +172,8 @@ def _layer(scope: NodeScope, method: str, value: Blob, facts: Geometry, plan: _P
     wanted = [*scope.result()[2:], 1][:2]
     for axis in (0, 1):
         if plan.sizes[axis] != wanted[axis]:
-            found = [scope.part(blob, 2 + axis, 0, wanted[axis]) for blob in found]
+            front = plan.fronts[axis]
+            found = [scope.part(blob, 2 + axis, front, front + wanted[axis]) for blob in found]
     return found
 
 

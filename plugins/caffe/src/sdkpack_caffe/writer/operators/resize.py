@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from sdkpack_caffe.writer.draft import Blob, NodeError
+from sdkpack_caffe.writer.sampling import sampling
 from sdkpack_caffe.writer.scope import NodeRules, NodeScope
 
 if TYPE_CHECKING:
@@ -16,9 +17,7 @@ __all__ = ["RULES"]
 def resize(scope: NodeScope) -> Blob:
     """Deconvolution for whole factors of nearest, Interp for linear with align_corners, else a matrix for each axis."""
     value, shape, result = scope.bottom(0), scope.shape(0), scope.result()
-    if scope.attribute("coordinate_transformation_mode") == "tf_crop_and_resize":
-        raise NodeError("tf_crop_and_resize has no layer", hint="slice, then resize")
-    if shape == result:
+    if shape == result and scope.attribute("coordinate_transformation_mode") != "tf_crop_and_resize":
         return value
     if (
         scope.attribute("mode", "nearest") == "linear" and len(shape) == 4 and shape[:2] == result[:2]
@@ -27,7 +26,7 @@ def resize(scope: NodeScope) -> Blob:
     ):  # fmt: skip
         fields = {"height": result[2], "width": result[3]}
         return scope.add("Interp", [value], result, "interp", interp_param=fields)
-    changed = [axis for axis in range(len(shape)) if shape[axis] != result[axis]]
+    changed = [axis for axis in range(len(shape)) if shape[axis] != result[axis]] or [0]
     weights = {axis: _weights(scope, axis) for axis in changed}
     if len(shape) == 4 and set(changed) <= {2, 3}:
         repeated = _repeat(scope, value, weights)
@@ -59,36 +58,28 @@ def _repeat(scope: NodeScope, value: Blob, weights: dict[int, NDArray[Any]]) -> 
 
 
 def _weights(scope: NodeScope, axis: int) -> NDArray[Any]:
-    """What each place of the result takes of each place of the axis: ONNX's reference on unit vectors."""
-    import numpy as np
-    from onnx import TensorProto, helper, numpy_helper
-    from onnx.reference import ReferenceEvaluator
-
+    """What each place of the result takes of each place of the axis."""
     size, wanted = scope.shape(0)[axis], scope.result()[axis]
+    scope.check_matrix(size, wanted)
+    factors = _factors(scope)
+    factor = wanted / size if factors is None else factors[axis]
+    mode = str(scope.attribute("mode", "nearest"))
+    if factor <= 0 or int(size * factor + 1e-4) != wanted:
+        raise NodeError("the size of its result is another one than its scale says", got=str(wanted))
     if scope.node.op == "Upsample" or scope.opset < 11:
         # Opsets before 11: the place x of the result shows x / scale, rounded down where nearest.
-        attributes: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor",
-                                      "mode": scope.attribute("mode", "nearest")}  # fmt: skip
-    else:
-        names = ("antialias", "coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside", "mode",
-                 "nearest_mode")  # fmt: skip
-        attributes = {name: scope.node.attributes[name] for name in names if name in scope.node.attributes}
-    factors = _factors(scope)
-    last = "sizes" if factors is None else "scales"
-    values = np.array([size, wanted], np.int64) if factors is None else np.array([1, factors[axis]], np.float32)
-    inputs = ["x", "", "", last] if factors is None else ["x", "", last]
-    graph = helper.make_graph(
-        [helper.make_node("Resize", inputs, ["y"], **attributes)], "row",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (size, size))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(values, last)],
+        return sampling(size, wanted, factor, mode=mode.replace("bilinear", "linear"), transformation="asymmetric",
+                        nearest="floor")  # fmt: skip
+    if scope.attribute("antialias", 0) and factor < 1:
+        raise NodeError("smoothing before it makes smaller has no layer", got="antialias=1")
+    if scope.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise NodeError("sizes that keep the aspect ratio are not fixed", hint="give the sizes themselves")
+    return sampling(
+        size, wanted, factor, mode=mode,
+        transformation=str(scope.attribute("coordinate_transformation_mode", "half_pixel")),
+        nearest=str(scope.attribute("nearest_mode", "round_prefer_floor")),
+        cubic=float(scope.attribute("cubic_coeff_a", -0.75)), exclude=bool(scope.attribute("exclude_outside", 0)),
     )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", max(18, scope.opset))])
-    results: Any = ReferenceEvaluator(model).run(None, {"x": np.eye(size, dtype=np.float32)})
-    found: NDArray[Any] = np.asarray(results[0])
-    if found.shape != (size, wanted):
-        raise NodeError("the size of its result is another one than its scale says", got=str(list(found.shape)))
-    return found.T
 
 
 def _factors(scope: NodeScope) -> list[float] | None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sdkpack_caffe.writer.draft import Blob, NodeError
 from sdkpack_caffe.writer.operators.convolution import pad_with_zeros
-from sdkpack_caffe.writer.scope import FLOATS, NodeRules, NodeScope
+from sdkpack_caffe.writer.scope import NodeRules, NodeScope
+from sdkpack_caffe.writer.source import FLOATS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,6 +127,7 @@ def pad(scope: NodeScope) -> Blob:
     else:
         for axis in range(rank):
             if begins[axis] or ends[axis]:
+                scope.check_matrix(scope.result()[axis], value.shape[axis])
                 value = scope.matrix(value, axis, _padding(value.shape[axis], begins[axis], ends[axis], mode))
     return scope.power(value, shift=fill, suffix="more") if fill else value
 
@@ -184,8 +186,9 @@ def cast(scope: NodeScope) -> Blob:
     target, name = scope.attribute("to", 0), scope.node.inputs[0]
     if scope.tensor(0).kind in FLOATS and target not in FLOATS and name not in scope.program.whole:
         places = {"Gather": 1, "ScatterElements": 1}
-        result = scope.node.outputs[0]
-        if not all(node.op in places and node.inputs.index(result) == places[node.op] for node in scope.users()):
+        result, users = scope.node.outputs[0], scope.users()
+        taken = bool(users) and result not in scope.program.source.outputs
+        if not taken or any(places.get(node.op) != node.inputs.index(result) for node in users):
             raise NodeError("Caffe cannot round floats to integers", hint="cut the model before it: models.NAME.cut")
     if target == 9 and scope.tensor(0).kind != 9:
         raise NodeError("Caffe cannot turn numbers into truth values")
@@ -199,6 +202,7 @@ def cum_sum(scope: NodeScope) -> Blob:
     value = scope.bottom(0)
     axis = scope.axis(int(scope.constant(1, "axis")), len(value.shape))
     size = value.shape[axis]
+    scope.check_matrix(size, size)
     weights = np.tril(np.ones((size, size), np.float32), -1 if scope.attribute("exclusive", 0) else 0)
     return scope.matrix(value, axis, weights.T if scope.attribute("reverse", 0) else weights)
 
