@@ -144,10 +144,19 @@ def _walk(
     if walk.problems:
         found = len({problem.path for problem in walk.problems})
         count = "one layer" if found == 1 else f"{found} layers"
-        raise ModelError(f"{count} cannot be converted", where=where, problems=walk.problems)
+        raise ModelError(f"{count} cannot be converted", hint=_foreign(network, blobs), where=where,
+                         problems=walk.problems)  # fmt: skip
     if not walk.outputs:
         raise ModelError("the network has no output beside its inputs", where=where)
     return walk
+
+
+def _foreign(network: Network, blobs: Mapping[str, tuple[Blob, ...]]) -> str:
+    """What to say where no layer of the network has weights in the caffemodel."""
+    if not blobs or any(layer.name in blobs for layer in network.layers):
+        return ""
+    names = ", ".join(repr(name) for name in list(blobs)[:4])
+    return f"is it the caffemodel of another network? it has weights of the layers {names}"
 
 
 def _add_input(walk: _Walk, name: str, shape: Sequence[int], wanted: Mapping[str, Shape], where: str) -> None:
