@@ -115,6 +115,15 @@ def test_outputs_stand_in_their_order_under_their_names(tmp_path: Path) -> None:
         assert error(theirs.reshape(expected[name].shape), expected[name]) <= 1e-6
 
 
+def test_two_names_of_one_value_are_two_outputs(tmp_path: Path) -> None:
+    nodes = [N("Relu", ["x"], ["one"]), N("Transpose", ["one"], ["two"], perm=[0, 1, 2, 3])]
+    content = model(nodes, {"x": IMAGE}, ["one", "two"])
+    assert layer_types(written(tmp_path, content)) == ["ReLU", "Split", "Split"]
+    results = back(tmp_path, X)
+    assert list(results) == ["one", "two"]
+    assert np.array_equal(results["one"], results["two"])
+
+
 def test_what_is_not_used_is_no_output(tmp_path: Path) -> None:
     nodes = [N("Relu", ["x"], ["y"]), N("Exp", ["z"], ["nothing"])]
     found = written(tmp_path, model(nodes, {"x": IMAGE, "z": IMAGE}, ["y"]))

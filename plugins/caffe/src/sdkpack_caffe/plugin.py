@@ -31,5 +31,6 @@ def sdkpack_converters() -> list[ConverterInfo]:
             half=Half(load="sdkpack_caffe.writer.convert:CaffeWriter"),
             reads=("application/vnd.onnx",),
             writes=("application/vnd.caffe.model",),
+            suffixes=(".onnx",),
         ),
     ]

@@ -191,7 +191,8 @@ def _name_outputs(draft: Draft, ends: Sequence[Blob], names: Sequence[str]) -> N
         if name in taken:
             own = f"{name}_out"
             draft.note(f"{name!r} is input and output: the output is called {own!r}")
-        if id(blob) in alone and not draft.consumers(blob):
+        twice = sum(other is blob for other in ends) > 1
+        if id(blob) in alone and not twice and not draft.consumers(blob):
             blob.name = own
             makers.append(alone.pop(id(blob)))
             continue

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from sdkpack.plugin import ConvertRequest, ConvertResult, Probe, SniffRequest, SniffResult, StepContext
+from sdkpack.plugin import ConvertRequest, ConvertResult, Probe, StepContext
+from sdkpack_caffe.convert import CaffeConverter
 from sdkpack_caffe.params import CaffeWriterParams
 
 __all__ = ["CaffeWriter"]
@@ -14,12 +15,8 @@ class CaffeWriter:
     """ONNX to Caffe, node by node, without Caffe."""
 
     def probe(self) -> Probe:
-        versions = ", ".join(f"{name} {version(name)}" for name in ("sdkpack-caffe", "onnx", "protobuf", "numpy"))
-        return Probe(ok=True, fingerprint=versions)
-
-    def sniff(self, request: SniffRequest) -> SniffResult:
-        """Never asked for: the descriptor lacks the word, since who wants Caffe says so."""
-        return SniffResult(score=0.0)
+        # The same libraries as the reader's.
+        return CaffeConverter().probe()
 
     def convert(self, request: ConvertRequest, context: StepContext) -> ConvertResult:
         """Writes `NAME.caffemodel` and, among the files, the `prototxt`."""
