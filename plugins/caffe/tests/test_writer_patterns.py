@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 from sdkpack_caffe.network import convert_network
@@ -14,7 +15,9 @@ from sdkpack_caffe.writer.patterns import PATTERNS
 
 from plugins.caffe.tests import test_layers
 from plugins.caffe.tests.nets import error, inputs_text, run_onnx, write
-from plugins.caffe.tests.onnx_nets import BOOL, INT64, back, layer_types, model, reference, written
+from plugins.caffe.tests.onnx_nets import BOOL, INT64, back, layer_types, model, opencv, reference, written
+from plugins.caffe.tests.test_detectors import DETECTOR, SETTINGS, output_layer, scene
+from sdkpack.errors import ModelError
 
 N = helper.make_node
 IMAGE = (2, 4, 6, 8)
@@ -57,7 +60,7 @@ def test_every_pattern_is_looked_for() -> None:
     """The joined operators, each seen in a layer that came back as itself."""
     kinds = {case.kind for case in test_layers.CASES}
     assert {"BNLL", "Pooling", "MVN", "BatchNorm", "Normalize", "LRN", "ArgMax"} <= kinds
-    assert len(PATTERNS) == 7
+    assert len(PATTERNS) == 8
 
 
 @pytest.mark.parametrize(
@@ -80,6 +83,51 @@ def test_a_layer_of_many_operators_comes_back_as_one(
     weights = [np.abs(RNG.standard_normal(size)).astype("f4") + 0.5 for size in blobs]
     content, _ = convert_network(*write(tmp_path, text, {"it": weights}), CaffeParams())
     assert layer_types(written(tmp_path, content)) == [kind]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(("code", "facts"), SETTINGS)
+def test_detections_come_back(code: str, facts: dict[str, Any], batch: int, tmp_path: Path) -> None:
+    """DetectionOutput as the reader writes it out, its priors a constant as those of PriorBox layers are."""
+    loc, conf, prior = scene(batch, 40, 4, 1 if facts.get("shared", True) else 4)
+    text = inputs_text([loc.shape, conf.shape, prior.shape]) + output_layer(code, facts)
+    content, _ = convert_network(*write(tmp_path, text, {}), CaffeParams())
+    loaded = onnx.load_from_string(content)
+    fixed = next(value for value in loaded.graph.input if value.name == "in2")
+    loaded.graph.input.remove(fixed)
+    loaded.graph.initializer.append(onnx.numpy_helper.from_array(prior, "in2"))
+    content = loaded.SerializeToString()
+    inputs = {"in0": loc, "in1": conf}
+    found = written(tmp_path, content)
+    assert layer_types(found) == ["Reshape", "Power", "Pooling", "InnerProduct", "Reshape", "DetectionOutput"]
+    expected, results = run_onnx(content, inputs)["out0"], back(tmp_path, inputs)["out0"]
+    assert error(results, expected) <= 1e-6
+
+
+def test_a_whole_detector_comes_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    shapes = {"c": ((8, 3, 3, 3), (8,)), "loc": ((8, 8, 1, 1), (8,)), "conf": ((6, 8, 1, 1), (6,))}
+    blobs = {name: [rng.standard_normal(s).astype("f4") * 0.5 for s in own] for name, own in shapes.items()}
+    x = {"in0": rng.standard_normal((1, 3, 32, 32)).astype("f4")}
+    content, _ = convert_network(*write(tmp_path, DETECTOR, blobs), CaffeParams())
+    expected = run_onnx(content, x)["out"]
+    assert "DetectionOutput" in layer_types(written(tmp_path, content))
+    assert len(expected[0, 0]) > 5
+    assert error(back(tmp_path, x)["out"], expected) <= 1e-6
+    theirs = opencv(tmp_path, x, ["out"])[0]
+    assert error(theirs[:, :, theirs[0, 0, :, 2] > 0], expected) <= 1e-5
+
+
+def test_detections_with_a_change_are_refused(tmp_path: Path) -> None:
+    """Another operator among the thirty: it is no DetectionOutput, and suppression has no layer."""
+    rng = np.random.default_rng(5)
+    shapes = {"c": ((8, 3, 3, 3), (8,)), "loc": ((8, 8, 1, 1), (8,)), "conf": ((6, 8, 1, 1), (6,))}
+    blobs = {name: [rng.standard_normal(s).astype("f4") for s in own] for name, own in shapes.items()}
+    content, _ = convert_network(*write(tmp_path, DETECTOR, blobs), CaffeParams())
+    loaded = onnx.load_from_string(content)
+    next(node for node in loaded.graph.node if node.op_type == "Exp").op_type = "Softplus"
+    with pytest.raises(ModelError, match="NonMaxSuppression"):
+        written(tmp_path, loaded.SerializeToString())
 
 
 def test_choices_are_written(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from sdkpack_caffe.schema import network_class
 from sdkpack_caffe.writer.draft import Draft, DraftLayer
 from sdkpack_caffe.writer.source import MAX_WEIGHTS
 
-__all__ = ["Written", "render"]
+__all__ = ["Written", "fill", "render"]
 
 _ODD: Final = re.compile(r"[^A-Za-z0-9_./-]")
 """Signs that readers of prototxt files split names at, or cannot hold in a file name."""
@@ -54,7 +54,7 @@ def render(draft: Draft, *, name: str, where: str) -> Written:
         for message, values in layer.settings.items():
             target = getattr(entry, message)
             target.SetInParent()
-            _fill(target, values)
+            fill(target, values)
     text = text_format.MessageToString(net)
     for entry, layer in zip(net.layer[len(draft.inputs) :], draft.layers, strict=True):
         _add_weights(entry, layer)
@@ -63,14 +63,14 @@ def render(draft: Draft, *, name: str, where: str) -> Written:
     return Written(prototxt=text, caffemodel=content, shapes=shapes, notes=tuple(draft.notes))
 
 
-def _fill(message: Any, values: Mapping[str, Any]) -> None:
+def fill(message: Any, values: Mapping[str, Any]) -> None:
     """Sets fields by name: numbers, names of enumerated values, lists, messages."""
     for name, value in values.items():
         field = message.DESCRIPTOR.fields_by_name[name]
         if isinstance(value, Mapping):
             part = getattr(message, name)
             part.SetInParent()
-            _fill(part, value)
+            fill(part, value)
         elif isinstance(value, list):
             getattr(message, name).extend(value)
         elif isinstance(value, str) and field.enum_type is not None:

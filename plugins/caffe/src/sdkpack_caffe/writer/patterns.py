@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from sdkpack_caffe.writer.detections import find_detections
 from sdkpack_caffe.writer.program import Program
 from sdkpack_caffe.writer.source import Node
 
@@ -205,8 +206,13 @@ def last_first(find: Finder, node: Node) -> Node | None:
     return replace(node, op="caffe.TopK", inputs=(turn.inputs[0], *node.inputs[1:]))
 
 
+def detections(find: Finder, node: Node) -> Node | None:
+    """The reader's own form of DetectionOutput (SSD)."""
+    return find_detections(find.program, find.makers, node)
+
+
 PATTERNS: Final[tuple[Pattern, ...]] = (
-    softplus, average_times, mean_variance, centred, normalize, lrn_within, last_first,
+    softplus, average_times, mean_variance, centred, normalize, lrn_within, last_first, detections,
 )  # fmt: skip
 
 

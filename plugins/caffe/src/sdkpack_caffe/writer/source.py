@@ -16,7 +16,7 @@ from sdkpack.errors import ExternalDataError, ModelError, Problem
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FLOATS", "MAX_WEIGHTS", "Node", "Source", "as_float32", "read_source"]
+__all__ = ["FLOATS", "MAX_WEIGHTS", "Node", "Source", "as_float32", "read_node", "read_source"]
 
 MAX_WEIGHTS: Final = (1 << 31) - 1
 """Bytes: a caffemodel is one protocol buffer message and cannot be larger."""
@@ -89,7 +89,7 @@ def read_source(path: Path, shapes: Mapping[str, tuple[int | str, ...]]) -> Sour
     weights = _weights(graph, path)
     inputs, notes = _inputs(graph, weights, shapes, path)
     return Source(
-        name=graph.name, nodes=tuple(_node(node) for node in graph.node), constants=weights, inputs=inputs,
+        name=graph.name, nodes=tuple(read_node(node) for node in graph.node), constants=weights, inputs=inputs,
         outputs={value.name: value.type.tensor_type.elem_type for value in graph.output}, notes=tuple(notes),
         opsets={entry.domain if entry.domain != "ai.onnx" else "": entry.version for entry in model.opset_import},
     )  # fmt: skip
@@ -126,7 +126,7 @@ def _check_names(graph: Any, path: Path) -> None:
         raise ModelError(f"a name in the model is no UTF-8: {odd[:40]!r}", where=path.name)
 
 
-def _node(proto: Any) -> Node:
+def read_node(proto: Any) -> Node:
     from onnx import helper
 
     attributes = {entry.name: helper.get_attribute_value(entry) for entry in proto.attribute}

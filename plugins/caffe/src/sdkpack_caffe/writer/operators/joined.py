@@ -73,9 +73,17 @@ def top_k(scope: NodeScope) -> list[Blob | None]:
     return found
 
 
+def detection_output(scope: NodeScope) -> Blob:
+    """DetectionOutput (SSD); how many rows it has is known when it is computed only."""
+    priors = scope.draft.constant(scope.attribute("priors"), f"{scope.name}_priors")
+    bottoms = [scope.bottom(0), scope.bottom(1), priors]
+    return scope.add("DetectionOutput", bottoms, (1, 1, 1, 7), "rows", detection_output_param=scope.attribute("fields"))
+
+
 RULES: Final[NodeRules] = {
     "caffe.AveragePool": average_pool,
     "caffe.BatchNorm": batch_norm,
+    "caffe.DetectionOutput": detection_output,
     "caffe.LRN": lrn,
     "caffe.MVN": mvn,
     "caffe.Normalize": normalize,
