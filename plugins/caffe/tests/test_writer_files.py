@@ -284,6 +284,21 @@ def test_what_is_no_model(content: bytes, tmp_path: Path) -> None:
     assert "no ONNX model" in str(refused(tmp_path, content))
 
 
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        (
+            [N("Relu", ["b"], ["a"]), N("Relu", ["a"], ["b"]), N("Relu", ["b"], ["y"])],
+            "takes 'b', which nothing before",
+        ),
+        ([N("Relu", ["x"], ["y"]), N("Abs", ["x"], ["y"])], "makes 'y' a second time"),
+        ([N("Relu", ["x"], ["a"])], "nothing makes the output 'y'"),
+    ],
+)
+def test_graphs_that_go_round(nodes: list[Any], message: str, tmp_path: Path) -> None:
+    assert message in str(refused(tmp_path, model(nodes, {"x": IMAGE}, ["y"])))
+
+
 def test_changed_bytes_give_a_network_or_a_refusal(tmp_path: Path) -> None:
     nodes = [N("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1]), N("MaxPool", ["a"], ["b"], kernel_shape=[2, 2]),
              N("Reshape", ["b", "s"], ["c"]), N("Softmax", ["c"], ["y"], axis=1)]  # fmt: skip

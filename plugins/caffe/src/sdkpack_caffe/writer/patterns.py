@@ -217,10 +217,10 @@ PATTERNS: Final[tuple[Pattern, ...]] = (
 
 
 def _tried(pattern: Pattern, find: Finder, node: Node) -> Node | None:
-    """What a pattern finds; a node that lacks an input is part of none, and its rule says what is wrong."""
+    """What a pattern finds; a node with wrong inputs or settings is part of none, and its rule says what is wrong."""
     try:
         return pattern(find, node)
-    except LookupError:
+    except (ArithmeticError, LookupError, TypeError, ValueError):
         return None
 
 

@@ -86,6 +86,7 @@ def read_source(path: Path, shapes: Mapping[str, tuple[int | str, ...]]) -> Sour
         raise ModelError("the model has sparse weights, which Caffe does not know", where=path.name,
                          hint="store them as dense initializers")  # fmt: skip
     _check_names(graph, path)
+    _check_order(graph, path)
     weights = _weights(graph, path)
     inputs, notes = _inputs(graph, weights, shapes, path)
     return Source(
@@ -124,6 +125,23 @@ def _check_names(graph: Any, path: Path) -> None:
     odd = next((text for text in texts if isinstance(text, bytes)), None)
     if odd is not None:
         raise ModelError(f"a name in the model is no UTF-8: {odd[:40]!r}", where=path.name)
+
+
+def _check_order(graph: Any, path: Path) -> None:
+    """Every value is made once, and before it is taken: what follows values upwards ends."""
+    made = {entry.name for entry in (*graph.input, *graph.initializer)} | {""}
+    for node in graph.node:
+        lacking = next((name for name in node.input if name not in made), None)
+        again = next((name for name in node.output if name and name in made), None)
+        who = f"node {node.name or node.op_type!r} ({node.op_type})"
+        if lacking is not None:
+            raise ModelError(f"{who} takes {lacking!r}, which nothing before it makes", where=path.name)
+        if again is not None:
+            raise ModelError(f"{who} makes {again!r} a second time", where=path.name)
+        made.update(node.output)
+    missing = next((value.name for value in graph.output if value.name not in made), None)
+    if missing is not None:
+        raise ModelError(f"nothing makes the output {missing!r}", where=path.name)
 
 
 def read_node(proto: Any) -> Node:
