@@ -68,6 +68,20 @@ def test_a_detector_that_was_exported_from_pytorch(net: str, post: str, tmp_path
     assert {"BatchNorm", "Permute", "Softmax"} <= set(layer_types(found))
 
 
+@published
+def test_a_note_transcriber_that_was_exported_from_tensorflow(tmp_path: Path) -> None:
+    """Names with colons, an open batch, one-dimensional signals, mirrored padding, comparisons and choices."""
+    content = (MODELS / "basic-pitch" / "nmp.onnx").read_bytes()
+    name = "serving_default_input_2:0"
+    x = 0.1 * np.random.default_rng(0).standard_normal((1, 43844, 1)).astype("f4")
+    found = written(tmp_path, content, shapes={name: x.shape})
+    assert "input 'serving_default_input_2:0' is called 'serving_default_input_2_0'" in found.notes
+    expected = run_onnx(content, {name: x})
+    results = back(tmp_path, {name.replace(":", "_"): x})
+    for (output, array), result in zip(expected.items(), results.values(), strict=True):
+        assert error(result, array) <= 1e-5, output
+
+
 class Weights:
     """Initializers with seeded values, collected as a network is written down."""
 

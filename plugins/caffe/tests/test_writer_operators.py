@@ -240,6 +240,8 @@ SHAPES = [
     Case("Pad", (IMAGE, ints(0, 1, 0, 0, 0, 2, 0, 0)), "Convolution"),
     Case("Pad", (IMAGE, ints(0, 0, 1, 2, 0, 0, 3, 0)), "", {"mode": "reflect"}),
     Case("Pad", (IMAGE, ints(0, 0, 1, 2, 0, 0, 3, 0)), "", {"mode": "edge"}),
+    Case("Pad", ((1, 1, 9000), ints(0, 0, 3, 0, 0, 2)), "", {"mode": "reflect"}),
+    Case("Pad", (IMAGE, ints(0, 0, 2, 0, 0, 1, 0, 3)), "", {"mode": "wrap"}, opset=19),
     Case("Pad", (IMAGE, ints(0, 0, -1, -2, 0, 0, -1, 1)), "", runtime=True),
     Case("Pad", layers="Convolution", attributes={"pads": [0, 0, 1, 1, 0, 0, 1, 1]}, opset=9),
     Case("DepthToSpace", ((2, 8, 3, 5),), "", {"blocksize": 2}, opencv=False),
@@ -335,7 +337,7 @@ RESIZES = [
 
 LOGIC = [
     Case(op, inputs, layers, opencv=False, values="ties", result=BOOL)
-    for op in ("Greater", "Less", "GreaterOrEqual", "LessOrEqual")
+    for op in ("Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal")
     for inputs, layers in (
         ((IMAGE, scalar(1)), ""), ((scalar(1), IMAGE), ""), ((IMAGE, IMAGE), ""),
         ((IMAGE, np.ones((4, 1, 1), "f4")), ""),

@@ -154,10 +154,7 @@ def _spread(core: Shape, axis: int, shape: Shape) -> Shape:
 
 
 def core_of(own: Shape, shape: Shape) -> tuple[Shape, int]:
-    """The axes of `shape` that a value of the shape `own` varies over: their sizes, and the first of them.
-
-    Channels alone stay channels: where everything else has size 1, axis 1 is what layers take by themselves.
-    """
+    """The axes of `shape` that a value of the shape `own` varies over: their sizes, and the first of them."""
     varying = [axis for axis, size in enumerate(_aligned(own, len(shape))) if size != 1]
     return (tuple(shape[varying[0] : varying[-1] + 1]), varying[0]) if varying else ((), 0)
 

@@ -31,6 +31,12 @@ def less_or_equal(scope: NodeScope) -> Blob:
     return _opposite(scope, _above(scope, 0, 1))
 
 
+def equal(scope: NodeScope) -> Blob:
+    """As Greater and Less; 1 where neither is true."""
+    either = scope.eltwise("SUM", [_above(scope, 0, 1), _above(scope, 1, 0)])
+    return _opposite(scope, either)
+
+
 def negation(scope: NodeScope) -> Blob:
     """Power: 1 - x."""
     return _opposite(scope, scope.bottom(0, integers=True))
@@ -83,6 +89,7 @@ def _above(scope: NodeScope, left: int, right: int) -> Blob:
 
 RULES: Final[NodeRules] = {
     "And": conjunction,
+    "Equal": equal,
     "Greater": greater,
     "GreaterOrEqual": greater_or_equal,
     "Less": less,

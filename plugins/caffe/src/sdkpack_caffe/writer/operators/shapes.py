@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sdkpack_caffe.writer.draft import Blob, NodeError
 from sdkpack_caffe.writer.operators.convolution import pad_with_zeros
 from sdkpack_caffe.writer.scope import NodeRules, NodeScope
 from sdkpack_caffe.writer.source import FLOATS
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["RULES"]
 
@@ -111,7 +108,7 @@ def tile(scope: NodeScope) -> Blob:
 
 
 def pad(scope: NodeScope) -> Blob:
-    """For zeros around spatial axes a depthwise Convolution that copies; else a matrix for each axis."""
+    """For zeros around spatial axes a depthwise Convolution that copies; else a matrix, or Slice and Concat."""
     value, rank = scope.bottom(0), len(scope.shape(0))
     amounts = scope.setting("pads", 1) or scope.setting("paddings", 1) or []
     axes = [scope.axis(axis, rank) for axis in scope.setting("axes", 3, range(rank)) or []]
@@ -127,8 +124,7 @@ def pad(scope: NodeScope) -> Blob:
     else:
         for axis in range(rank):
             if begins[axis] or ends[axis]:
-                scope.check_matrix(scope.result()[axis], value.shape[axis])
-                value = scope.matrix(value, axis, _padding(value.shape[axis], begins[axis], ends[axis], mode))
+                value = _pad_axis(scope, value, axis, begins[axis], ends[axis], mode)
     return scope.power(value, shift=fill, suffix="more") if fill else value
 
 
@@ -142,21 +138,36 @@ def _fill(scope: NodeScope) -> float:
     return value
 
 
-def _padding(size: int, begin: int, end: int, mode: str) -> NDArray[Any]:
-    """Which place each place of the padded axis shows, as rows of 0 and 1."""
+def _pad_axis(scope: NodeScope, value: Blob, axis: int, begin: int, end: int, mode: str) -> Blob:
+    """Zeros by a matrix; what repeats or mirrors the axis by a matrix at each end, between which the axis stands."""
     import numpy as np
 
-    modes: dict[str, Any] = {"reflect": "reflect", "edge": "edge", "wrap": "wrap", "constant": "constant"}
-    if mode not in modes:
-        raise NodeError("no such way to pad", got=mode)
-    places = np.arange(max(0, -begin), size - max(0, -end))
+    size = value.shape[axis]
+    kept = np.arange(max(0, -begin), size - max(0, -end))
     more = (max(0, begin), max(0, end))
     if mode == "constant":
-        places = np.pad(places, more, constant_values=-1)
-    else:
-        places = np.pad(places, more, mode=modes[mode])
-    found: NDArray[Any] = (places[:, None] == np.arange(size)).astype(np.float32)
-    return found
+        scope.check_matrix(len(kept) + sum(more), size)
+        places = np.pad(kept, more, constant_values=-1)
+        return scope.matrix(value, axis, (places[:, None] == np.arange(size)).astype(np.float32))
+    modes: dict[str, Any] = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+    if mode not in modes or not len(kept):
+        raise NodeError("no such way to pad", got=mode)
+    places = np.pad(kept, more, mode=modes[mode])
+    ends = [places[: more[0]].tolist(), places[len(places) - more[1] :].tolist()]
+    front, back = ([_near(scope, value, axis, part)] if part else [] for part in ends)
+    parts = [*front, scope.choose(value, axis, kept.tolist()), *back]
+    if len(parts) == 1:
+        return parts[0]
+    shape = (*value.shape[:axis], len(places), *value.shape[axis + 1 :])
+    return scope.add("Concat", parts, shape, "padded", concat_param={} if axis == 1 else {"axis": axis})
+
+
+def _near(scope: NodeScope, value: Blob, axis: int, places: list[int]) -> Blob:
+    """Places along an axis that lie close together: those between are cut out first."""
+    first, last = min(places), max(places) + 1
+    if (first, last) != (0, value.shape[axis]):
+        value = scope.part(value, axis, first, last)
+    return scope.choose(value, axis, [place - first for place in places])
 
 
 def depth_to_space(scope: NodeScope) -> Blob:
