@@ -184,7 +184,7 @@ def nets(draw: Any) -> tuple[bytes, dict[str, Any], list[str]]:
 TOLERANCE = 1e-5
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(nets())
 def test_any_network_computes_the_same(found: tuple[bytes, dict[str, Any], list[str]]) -> None:
     content, inputs, outputs = found
