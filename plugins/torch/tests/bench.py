@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -142,3 +144,17 @@ def error_of(found: Any, reference: Any) -> float:
     assert found.shape == reference.shape, (found.shape, reference.shape)
     scale = float(np.abs(reference).max()) or 1.0
     return float(np.abs(found.astype("f8") - reference.astype("f8")).max()) / scale
+
+
+def attempt_all(python: Path, folder: Path, cases: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Type, message and hint of what became of each case; see `cases.py`."""
+    from sdkpack.host.tools import _packages
+
+    packages = {name: str(path) for name, path in _packages("sdkpack_torch.program:ProgramConverter").items()}
+    asked = folder / "cases.json"
+    asked.write_text(json.dumps({"job": packages["sdkpack_job"], "packages": packages, "cases": cases}, default=str))
+    done = subprocess.run(
+        [python, "-I", Path(__file__).with_name("cases.py"), asked],
+        check=True, capture_output=True, text=True, env={"OMP_NUM_THREADS": "1", "HOME": str(folder)},
+    )  # fmt: skip
+    return [tuple(each) for each in json.loads(done.stdout.splitlines()[-1])]

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent / "nets"))
-import detectors  # noqa: E402
-import plain  # noqa: E402
+import detectors
+import plain
 
 OPEN = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
 
@@ -41,7 +41,7 @@ def scripts(out: Path) -> None:
         torch.jit.script(plain.seeded(plain.Positive)).save(out / "training.jit")
         torch.jit.trace(plain.seeded(plain.Positive).eval(), torch.randn(2, 3, 16, 24)).save(out / "traced.jit")
         torch.jit.script(plain.seeded(plain.Flagged).eval()).save(out / "flagged.jit")
-        torch.jit.script(plain.Counter().eval()).save(out / "counter.jit")
+        torch.jit.script(plain.Keeping().eval()).save(out / "keeping.jit")
         torch.jit.script(plain.Branching().eval()).save(out / "branching.jit")
         torch.jit.script(Custom()).save(out / "custom.jit")
         torch.jit.script(Reaching()).save(out / "reaching.jit")
@@ -103,9 +103,7 @@ def png(pixels: np.ndarray) -> bytes:
     height, width, _ = pixels.shape
     rows = b"".join(b"\0" + row.tobytes() for row in pixels)
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 2, 0, 0, 0])
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
 
 
 def find(out: Path) -> None:

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+import torch
+
 from sdkpack.errors import ModelError, SdkpackError
 
 __all__ = ["ANY_FAULT", "brief", "listed", "telling"]
 
 ANY_FAULT: Final = (
     ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, NameError, OSError,
-    RuntimeError, SyntaxError, TypeError, UnicodeError, ValueError,
+    RuntimeError, SyntaxError, TypeError, UnicodeError, ValueError, torch.jit.Error,
 )  # fmt: skip
 """torch has no exceptions of its own for damaged files and wrong models: it fails where it stumbles. MemoryError is not
 among them: the host tells a limit that was met."""
@@ -37,6 +39,9 @@ def telling(what: str, *, hint: str = "") -> Iterator[None]:
 def brief(error: BaseException) -> str:
     """The first sentences of an exception, on one line, without torch's advice about its own logs."""
     text = str(error) or type(error).__name__
+    if "Traceback of TorchScript" in text:
+        # The exception itself stands behind all of the script's lines.
+        text = text.strip().splitlines()[-1]
     kept = []
     for raw in text.splitlines():
         line = re.sub(r"\x1b\[[0-9;]*m", "", raw).strip()

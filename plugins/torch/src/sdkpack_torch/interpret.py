@@ -19,7 +19,7 @@ from sdkpack.errors import ModelError
 from sdkpack_torch.faults import listed
 from sdkpack_torch.words import words
 
-__all__ = ["Mirror", "ScriptRaisedError", "interpreted", "unknown_operators", "written_attributes"]
+__all__ = ["Mirror", "ScriptRaisedError", "interpreted", "state_name", "unknown_operators", "written_attributes"]
 
 _MAX_TURNS: Final = 100_000
 """Of a loop that ends by a condition: one that never does would fill the memory first."""
@@ -50,12 +50,15 @@ class Mirror(torch.nn.Module):  # type: ignore[misc]
             self.add_module(name, Mirror(child))
 
 
-def interpreted(script: Any, graph: Any, state: Mapping[str, Any], fixed: Mapping[str, Any]) -> Any:
+def interpreted(
+    script: Any, graph: Any, names: Sequence[str], state: Mapping[str, Any], fixed: Mapping[str, Any]
+) -> Any:
     """A module whose call runs `graph`.
 
     Args:
         script: the loaded TorchScript module.
         graph: of its `forward`, inlined.
+        names: of the tensors that it is called with.
         state: attributes (dotted) that `forward` writes -> their values at the start; tensors among them become
             arguments, and outputs, of the call.
         fixed: values of arguments that are no tensors.
@@ -64,7 +67,7 @@ def interpreted(script: Any, graph: Any, state: Mapping[str, Any], fixed: Mappin
 
     class Interpreted(Mirror):
         def forward(self, **arguments: Any) -> Any:
-            held = {name: arguments[name] if name in tensors else value for name, value in state.items()}
+            held = {name: arguments[state_name(name)] if name in tensors else value for name, value in state.items()}
             run = _Run(self, held)
             inputs = list(graph.inputs())
             given = {**fixed, **arguments}
@@ -76,11 +79,16 @@ def interpreted(script: Any, graph: Any, state: Mapping[str, Any], fixed: Mappin
             return (answer, {name: run.held[name] for name in tensors}) if tensors else answer
 
     # torch.export matches open sizes to arguments by their names.
-    names = ["self", *(each.name for each in script.forward.schema.arguments[1:] if each.name not in fixed), *tensors]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    signature = inspect.Signature([inspect.Parameter(name.replace(".", "_"), kind) for name in names])
+    all_names = ("self", *names, *map(state_name, tensors))
+    signature = inspect.Signature([inspect.Parameter(name, kind) for name in all_names])
     Interpreted.forward.__signature__ = signature  # type: ignore[attr-defined]
     return Interpreted(script)
+
+
+def state_name(path: str) -> str:
+    """The input's name of an attribute: `decoder.hidden` as `decoder_hidden`."""
+    return path.replace(".", "_")
 
 
 def _nodes(block: Any) -> Any:

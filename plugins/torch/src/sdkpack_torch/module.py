@@ -130,7 +130,7 @@ def _check_code(request: ConvertRequest, params: ModuleParams, tensors: Mapping[
             text for text, missing in (("files.code", code is None), ("with.factory", not params.factory)) if missing
         )
         raise ModelError(
-            f"{name!r} holds weights and no network: {what}; convert.{absent} is missing",
+            f"{name!r} holds weights and no network: {what}; not given: convert.{absent}",
             hint=f'say which module they belong to: models.{request.name}.convert = {{ files = {{ code = "net.py" }}, '
             'with = { factory = "net:make" }, allow_code = true }, or export the model with torch.export (.pt2)',
         )

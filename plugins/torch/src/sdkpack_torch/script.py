@@ -51,6 +51,7 @@ class ScriptConverter:
         Raises:
             ModelError: it is damaged, uses operators that are not torch's, or cannot be traced.
         """
+        from sdkpack_torch.interpret import state_name
         from sdkpack_torch.stateful import prepare
         from sdkpack_torch.tracing import convert_traced, trace
 
@@ -60,7 +61,7 @@ class ScriptConverter:
         context.progress(0.3, "tracing")
         prepared = prepare(script, request, params, context.seed)
         program = trace(prepared.module, prepared.arguments, {})
-        outputs = [*prepared.output_names, *(name + _NEXT for name in prepared.state)]
+        outputs = [*prepared.output_names, *(state_name(name) + _NEXT for name in prepared.state)]
         return convert_traced(
             program, prepared.arguments, request, context, outputs=outputs, notes=(*notes, *prepared.notes)
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -13,13 +13,14 @@ from sdkpack.errors import ModelError
 from sdkpack.plugin import ConvertRequest
 from sdkpack_torch.export import flat_names, quietly
 from sdkpack_torch.faults import listed, telling
-from sdkpack_torch.interpret import interpreted, unknown_operators, written_attributes
+from sdkpack_torch.interpret import interpreted, state_name, unknown_operators, written_attributes
 from sdkpack_torch.params import ScriptParams
 from sdkpack_torch.shapes import Argument, arguments
 
 __all__ = ["Prepared", "call", "prepare"]
 
-_TENSORS = ("Tensor", "Optional[Tensor]")
+_TENSORS: Final = ("Tensor", "Optional[Tensor]")
+_HINT: Final = "check the declared inputs; the log has all of it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,7 @@ class Prepared:
     arguments: list[Argument]
     """Inputs, then states."""
     state: list[str]
-    """Names of the states."""
+    """Attributes (dotted) that are states."""
     settled: Mapping[str, Any]
     """Attributes that are no tensors and change -> what they are from the second call on."""
     fixed: Mapping[str, Any]
@@ -53,6 +54,7 @@ def prepare(script: Any, request: ConvertRequest, params: ScriptParams, seed: in
             hint="export the module with torch.export, or replace them",
         )
     fixed, given = _arguments(script, request, params, seed)
+    names = [each.name for each in given]
     written = written_attributes(graph)
     first, settled = _first_call(script, given, fixed, written)
     state = {name: value for name, value in settled.items() if isinstance(value, torch.Tensor)}
@@ -60,15 +62,16 @@ def prepare(script: Any, request: ConvertRequest, params: ScriptParams, seed: in
     if state:
         zeros = {name: torch.zeros_like(value) for name, value in state.items()}
         _check_start(script, given, fixed, settled, zeros, first)
+        kept = listed([state_name(name) for name in state])
         notes.append(
-            f"the source keeps {listed(sorted(state))} between calls: they are inputs, to begin with zeros, "
-            "and outputs, to be handed on to the next call"
+            f"the source keeps {kept} between calls: they are inputs, to begin with zeros, and outputs, to be handed "
+            "on to the next call"
         )
         given += [
-            Argument(name=name, dims=tuple(value.shape), example=torch.zeros_like(value))
+            Argument(name=state_name(name), dims=tuple(value.shape), example=torch.zeros_like(value))
             for name, value in state.items()
         ]
-    module = interpreted(script, graph, settled, fixed)
+    module = interpreted(script, graph, names, settled, fixed)
     others = {name: value for name, value in settled.items() if name not in state}
     return Prepared(
         module=module, arguments=given, state=list(state), settled=others, fixed=fixed,
@@ -80,10 +83,11 @@ def call(script: Any, prepared: Prepared, given: Mapping[str, torch.Tensor]) -> 
     """Calls the script itself, from the states among `given`; what it returns, then the states."""
     fresh = copy.deepcopy(script)
     for name in prepared.state:
-        _set(fresh, name, given[name].clone())
+        _set(fresh, name, given[state_name(name)].clone())
     for name, value in prepared.settled.items():
         _set(fresh, name, value)
-    inputs = {name: value for name, value in given.items() if name not in prepared.state}
+    states = set(map(state_name, prepared.state))
+    inputs = {name: value for name, value in given.items() if name not in states}
     returned = fresh(**inputs, **prepared.fixed)
     return returned, [_get(fresh, name) for name in prepared.state]
 
@@ -129,7 +133,7 @@ def _first_call(script: Any, given: list[Argument], fixed: Mapping[str, Any], wr
     """What the first call of a fresh script gives, and what it leaves in its attributes."""
     fresh = copy.deepcopy(script)
     sizes = ", ".join(f"{each.name} {list(each.example.shape)}" for each in given)
-    with telling(f"the script fails on an input of {sizes}"), torch.no_grad(), quietly():
+    with telling(f"the script fails on an input of {sizes}", hint=_HINT), torch.no_grad(), quietly():
         returned = fresh(**{each.name: each.example for each in given}, **fixed)
     return returned, {name: _get(fresh, name) for name in written}
 
@@ -146,7 +150,7 @@ def _check_start(
     fresh = copy.deepcopy(script)
     for name, value in {**settled, **zeros}.items():
         _set(fresh, name, value)
-    with telling("the script does not take zeros as its state"), torch.no_grad(), quietly():
+    with telling("the script does not take zeros as its state", hint=_HINT), torch.no_grad(), quietly():
         again = fresh(**{each.name: each.example for each in given}, **fixed)
     pairs = zip(torch.utils._pytree.tree_leaves(first), torch.utils._pytree.tree_leaves(again), strict=True)
     if not all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in pairs if isinstance(a, torch.Tensor)):
@@ -157,8 +161,10 @@ def _check_start(
 
 
 def _owner(script: Any, name: str) -> tuple[Any, str]:
-    path, _, attribute = name.rpartition(".")
-    return (script.get_submodule(path) if path else script), attribute
+    *path, attribute = name.split(".")
+    for part in path:
+        script = getattr(script, part)
+    return script, attribute
 
 
 def _get(script: Any, name: str) -> Any:

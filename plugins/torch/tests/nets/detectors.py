@@ -8,6 +8,7 @@ resize, the normalisation and the last suppression, is in `prepared` and `suppre
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -36,7 +37,7 @@ class Pyramid(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(block(3, 8, 2), block(8, 12, 2))
         widths = (12, 16, 24, 32)
-        self.stages = nn.ModuleList([block(a, b, 2) for a, b in zip(widths, widths[1:])])
+        self.stages = nn.ModuleList([block(a, b, 2) for a, b in itertools.pairwise(widths)])
         self.lateral = nn.ModuleList([nn.Conv2d(width, channels, 1) for width in widths[1:]])
         self.smooth = nn.ModuleList([nn.Conv2d(channels, channels, 3, padding=1) for _ in self.lateral])
 
@@ -46,11 +47,11 @@ class Pyramid(nn.Module):
         for stage in self.stages:
             x = stage(x)
             found.append(x)
-        levels = [lateral(each) for lateral, each in zip(self.lateral, found)]
+        levels = [lateral(each) for lateral, each in zip(self.lateral, found, strict=True)]
         for upper in (1, 0):
             size = levels[upper].shape[-2:]
             levels[upper] = levels[upper] + functional.interpolate(levels[upper + 1], size=size, mode="nearest")
-        return [smooth(level) for smooth, level in zip(self.smooth, levels)]
+        return [smooth(level) for smooth, level in zip(self.smooth, levels, strict=True)]
 
 
 def anchors(height: int, width: int, stride: int) -> torch.Tensor:

@@ -69,6 +69,17 @@ class Counter(nn.Module):
         return self.total * 2.0
 
 
+class Keeping(nn.Module):
+    """A part that keeps something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = Counter()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.part(x) + 1.0
+
+
 class Branching(nn.Module):
     """What it does depends on values: no trace can say it."""
 
