@@ -70,8 +70,8 @@ def weights(out: Path) -> None:
     other = {name: each for name, each in held.items() if name != "conv.bias"}
     torch.save({**other, "head.weight": torch.zeros(5, 4), "more": torch.zeros(1)}, out / "other.pth")
     torch.save({}, out / "empty.pth")
-    for name, kind in (("flagged", plain.Flagged), ("airy", plain.Unsayable), ("branching", plain.Branching)):
-        torch.save({**plain.seeded(kind).state_dict(), "unused": torch.zeros(1)}, out / f"{name}.pth")
+    # For modules without weights of their own.
+    torch.save({"unused": torch.zeros(1)}, out / "unused.pth")
 
 
 def references(out: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pickle import UnpicklingError  # noqa: TID251 - what torch raises where it refuses to unpickle
 from typing import Final
 
 import torch
@@ -15,7 +16,7 @@ __all__ = ["ANY_FAULT", "brief", "listed", "telling"]
 
 ANY_FAULT: Final = (
     ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, NameError, OSError,
-    RuntimeError, SyntaxError, TypeError, UnicodeError, ValueError, torch.jit.Error,
+    RuntimeError, SyntaxError, TypeError, UnicodeError, UnpicklingError, ValueError, torch.jit.Error,
 )  # fmt: skip
 """torch has no exceptions of its own for damaged files and wrong models: it fails where it stumbles. MemoryError is not
 among them: the host tells a limit that was met."""

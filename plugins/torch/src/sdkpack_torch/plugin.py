@@ -57,7 +57,7 @@ def sdkpack_converters() -> list[ConverterInfo]:
             name="torch.script",
             summary="TorchScript modules, as torch.jit.save writes them (.pt, .jit).",
             params=ScriptParams,
-            capabilities=("evaluate", "code"),
+            capabilities=("evaluate",),
             half=_half("sdkpack_torch.script:ScriptConverter"),
             reads=("application/vnd.pytorch.torchscript",),
             members=("*/data.pkl", "*/code/*", "*/constants.pkl"),

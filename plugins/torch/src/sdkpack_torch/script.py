@@ -97,7 +97,7 @@ def load_script(request: ConvertRequest) -> tuple[Any, list[str]]:
     """
     path = request.source
     expect_kind(path, "script")
-    _check_source(open_archive(path), path, allow_code=request.allow_code)
+    _check_source(open_archive(path), path)
     import torch
 
     from sdkpack_torch.export import quietly
@@ -115,7 +115,7 @@ def load_script(request: ConvertRequest) -> tuple[Any, list[str]]:
     return script, notes
 
 
-def _check_source(archive: Archive, path: Path, *, allow_code: bool) -> None:
+def _check_source(archive: Archive, path: Path) -> None:
     """Looks through the script's own text: torch would name only the first operator that it does not know."""
     texts = [archive.read(name).decode(errors="replace") for name in archive.names if _is_code(name)]
     custom = sorted(
@@ -127,10 +127,10 @@ def _check_source(archive: Archive, path: Path, *, allow_code: bool) -> None:
             hint="replace them in the model by torch's operators, and save it again",
         )
     reaching = sorted({match[0].rstrip("(") for text in texts for match in _REACHING_OUT.finditer(text)})
-    if reaching and not allow_code:
+    if reaching:
         raise ModelError(
             f"{path.name!r} reads or writes files while it runs: {', '.join(reaching)}",
-            hint="where you trust it, allow it: convert.allow_code = true in the recipe, or --allow-code",
+            hint="take that out of the module: it could not become part of an ONNX model",
         )
 
 

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError  # noqa: TID251 - what torch raises where it refuses to unpickle
+from pickle import UnpicklingError  # noqa: TID251 - the exception alone
 from typing import Any, Final
 
 import torch

@@ -80,7 +80,15 @@ class Keeping(nn.Module):
         return self.part(x) + 1.0
 
 
-class Branching(nn.Module):
+class Bare(nn.Module):
+    """Without weights that count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("unused", torch.zeros(1))
+
+
+class Branching(Bare):
     """What it does depends on values: no trace can say it."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -89,14 +97,14 @@ class Branching(nn.Module):
         return x - 1
 
 
-class FixedBatch(nn.Module):
+class FixedBatch(Bare):
     """Its reshape fixes the first axis."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.reshape(2, 3, -1).sum(2)
 
 
-class Unsayable(nn.Module):
+class Unsayable(Bare):
     """Two operators that ONNX lacks."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
