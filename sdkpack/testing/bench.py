@@ -10,18 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from sdkpack.documents.manifest import Needs, TensorEntry, Variant, VariantPart
+from sdkpack.build.steps.variants import open_compiled
 from sdkpack.errors import InterruptedRunError
 from sdkpack.host.process import INHERITED, run_tool
-from sdkpack.host.registry import Registry
 from sdkpack.model.external import ExternalFolder
 from sdkpack.model.facts import ModelFacts, describe
 from sdkpack.model.load import parse_model
 from sdkpack.model.split import split_model
 from sdkpack.model.table import write_table
-from sdkpack.plugin.runtime import Blob, CompiledModel, ModelInput
-from sdkpack.session.blobs import FileBlob
-from sdkpack.session.models import LoadedModel, Resources, open_variant
+from sdkpack.plugin.runtime import ModelInput
 from sdkpack.types import TensorSpec
 
 __all__ = ["PlainContext", "inputs_of", "model_input", "open_compiled", "write_keys"]
@@ -35,12 +32,24 @@ def _never() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PlainContext:
-    """A step's surroundings without a build. `cancelled` is asked at each call."""
+    """A step's surroundings without a build, for this process and for jobs. `cancelled` is asked at each call."""
 
     work: Path
     cancelled: Callable[[], bool] = field(default=_never)
     log: logging.Logger = _log
     seed: int = 0
+    enforced: dict[str, str] = field(default_factory=dict)
+    """What was around a job."""
+
+    @property
+    def log_file(self) -> Path:
+        return self.work.parent / "log"
+
+    def is_cancelled(self) -> bool:
+        return self.cancelled()
+
+    def isolated(self, facts: Mapping[str, str]) -> None:
+        self.enforced.update(facts)
 
     def progress(self, fraction: float | None, text: str = "") -> None:
         if fraction is not None and not 0 <= fraction <= 1:
@@ -54,7 +63,7 @@ class PlainContext:
         self._check()
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         home = {"HOME": str(self.work), "TMPDIR": str(self.work)}
-        log = self.work.parent / "log"
+        log = self.log_file
         with log.open("ab") as output:
             return run_tool(
                 argv, folder=self.work, output=output, environment={**inherited, **home, **(env or {})},
@@ -87,43 +96,6 @@ def model_input(model: Any, folder: Path, *, name: str = "case") -> tuple[ModelI
         inputs=facts.inputs, outputs=facts.outputs,
     )  # fmt: skip
     return source, facts
-
-
-def open_compiled(
-    compiled: CompiledModel, facts: ModelFacts, registry: Registry, *, files: Mapping[Path, Path] | None = None
-) -> LoadedModel:
-    """What a compiler returned, ready to run; close it after use.
-
-    Args:
-        compiled: one model.
-        facts: of the source.
-        registry: where the runtimes of the parts come from.
-        files: other files in the place of some.
-
-    Raises:
-        RunError: a runner refused a part.
-    """
-    paths = {f"{n}/{file.role}": file for n, part in enumerate(compiled.parts) for file in part.files}
-    parts = tuple(
-        VariantPart(
-            runtime=part.runtime,
-            files={file.role: f"{number}/{file.role}" for file in part.files},
-            entry=part.entry or None,
-            inputs=tuple(TensorEntry.of(spec) for spec in part.inputs),
-            outputs=tuple(TensorEntry.of(spec) for spec in part.outputs),
-            options=dict(part.options),
-        )
-        for number, part in enumerate(compiled.parts)
-    )
-    variant = Variant(
-        target="bench", parts=parts, needs=Needs(runtime=dict(compiled.needs)), absorbed=compiled.absorbed
-    )
-
-    def blob(name: str) -> Blob:
-        path = paths[name].path
-        return FileBlob((files or {}).get(path, path), media_type=paths[name].media_type)
-
-    return open_variant(facts, variant, blob, registry, name=compiled.name, resources=Resources(threads=1))
 
 
 def inputs_of(model: Any) -> tuple[TensorSpec, ...]:

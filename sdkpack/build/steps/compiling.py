@@ -14,7 +14,7 @@ from sdkpack.build.fingerprint import Fingerprints
 from sdkpack.build.runner import Results, Step
 from sdkpack.build.steps.absorbing import NOTHING, Absorbable
 from sdkpack.build.steps.calibration import ModelSample, lay_out
-from sdkpack.build.steps.compiled import Answer
+from sdkpack.build.steps.compiled import Answer, check_fit
 from sdkpack.build.steps.importing import FORMAT, Imported
 from sdkpack.build.steps.keys import plan_step
 from sdkpack.build.steps.parity import ParitySettings, check_parity
@@ -172,7 +172,7 @@ class Target:
     ) -> Step:
         plan = plan_step(
             id=id_, kind="compile", plugin=self.toolchain.name, fingerprint=self.fingerprint(), params=params,
-            after=after,
+            after=after, deterministic=self.toolchain.row.info.deterministic,
         )  # fmt: skip
         after_ids = tuple(step.id for step in after)
         return Step(plan=plan, work=work, after=after_ids, cacheable=cacheable and bool(self.toolchain.fingerprint))
@@ -233,6 +233,8 @@ class _Work:
 
     def __call__(self, results: Results, context: BuildContext) -> StoredResult:
         imported = {one.model: Imported(results[one.imported.id]) for one in self.wanted}
+        for model, one in imported.items():
+            check_opset(model, one, self.target.toolchain)
         context.progress(None, "preparing the model")
         sources = {
             one.model: model_input(
@@ -309,6 +311,7 @@ class _Check:
             settings=target.parity, runtime=target.toolchain, context=context, store=target.store, segment=segment,
             real=samples,
         )  # fmt: skip
+        check_fit(result.data, target.registry)
         tolerances = [tensor["tolerance"] for finding in evidence for tensor in finding["tensors"]]
         facts = {
             **result.data,
