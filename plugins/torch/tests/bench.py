@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from sdkpack.plugin import ConvertRequest, EvaluateRequest
 from sdkpack.types import TensorSpec
 
 Arrays = Mapping[str, Any]
+_PACKAGES = ("sdkpack", "sdkpack_job", "sdkpack_torch", "pluggy")
 
 
 class Recorder(NullReporter):
@@ -148,9 +150,7 @@ def error_of(found: Any, reference: Any) -> float:
 
 def attempt_all(python: Path, folder: Path, cases: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
     """Type, message and hint of what became of each case; see `cases.py`."""
-    from sdkpack.host.tools import _packages
-
-    packages = {name: str(path) for name, path in _packages("sdkpack_torch.program:ProgramConverter").items()}
+    packages = {name: str(Path(str(find_spec(name).origin)).parents[1]) for name in _PACKAGES}  # type: ignore[union-attr]
     asked = folder / "cases.json"
     asked.write_text(json.dumps({"job": packages["sdkpack_job"], "packages": packages, "cases": cases}, default=str))
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from plugins.torch.tests.bench import Bench, attempt_all, error_of, load
 from sdkpack.host.environments import Environment
 
+MODELS = Path(os.environ.get("SDKPACK_TEST_MODELS", Path(__file__).parents[3].parent / "shared" / "models"))
 EXACT = 1e-5
 OPEN = {"x": ("float32", ["N", 3, "H", "W"])}
 
@@ -139,3 +141,22 @@ def test_damaged_files_are_told(toolchain: Environment, models: Path, tmp_path: 
     for kind, message, _ in attempt_all(toolchain.python, tmp_path, cases):
         assert kind == "ModelError", message
         assert re.search("damaged|cannot be read|is not a|it asks for torch", message), message
+
+
+@pytest.mark.skipif(not MODELS.is_dir(), reason=f"no test models in {MODELS}; set SDKPACK_TEST_MODELS to their folder")
+def test_a_published_detector_s_weights(bench: Bench, nets: Path, toolchain: Environment, tmp_path: Path) -> None:
+    """Weights of 2019 that came alone, with a network written for them, against the same net as Caffe runs it."""
+    source = MODELS / "face-ultralight" / "pytorch" / "version-slim-320.pth"
+    ((_, message, _),) = attempt_all(toolchain.python, tmp_path, [{"converter": "torch.state-dict", "source": source}])
+    assert re.search(r"holds weights and no network: \d+ tensors \(base_net\.0\.0\.weight \[16, 3, 3, 3\]", message)
+    converted = bench.convert(
+        "torch.state-dict", source, files={"code": nets / "slim.py"}, factory="slim:make", allow_code=True,
+        inputs={"image": ("float32", ["N", 3, 240, 320])},
+    )  # fmt: skip
+    references = sorted((MODELS / "face-ultralight" / "ref").glob("caffe_slim-320_*.npz"))
+    assert len(references) == 3
+    for path in references:
+        stored = load(path)
+        found = converted.run({"image": stored["in/input"]})
+        for name in ("scores", "boxes"):
+            assert error_of(found[name], stored[f"out/{name}"].reshape(found[name].shape)) <= EXACT, (path.name, name)
