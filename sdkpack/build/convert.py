@@ -12,6 +12,7 @@ from sdkpack.build.digests import Stamp
 from sdkpack.build.findings import Findings
 from sdkpack.build.fingerprint import Fingerprints
 from sdkpack.build.formats import ONNX_MEDIA_TYPE, Formats
+from sdkpack.build.guard.judges import LazyJudge
 from sdkpack.build.models import Models, Prepared
 from sdkpack.build.runner import Step, StepRun, StepRunner
 from sdkpack.build.samples import Samples
@@ -161,11 +162,12 @@ class _Job:
         section = self.section.model_copy(update={"source": self.source.name})
         sources = Sources(folder=self.source.parent.absolute(), given={**self.given, section.source: self.source})
         samples = Samples(sources, self.runner.store, self.registry)
+        judge = LazyJudge(self.registry, self.tools)
         newest = None if self.info.opsets is None else self.info.opsets[1]
         self.prepared = Models(
             sections={self.name: section}, sources=sources, registry=self.registry, tools=self.tools,
             runner=self.runner, fingerprints=self.fingerprints, parity=self.parity, findings=findings,
-            samples=samples, opset=lambda _: newest,
+            samples=samples, judge=judge, opset=lambda _: newest,
         ).prepared()  # fmt: skip
         findings.raise_plain()
         self.steps, self.last = dict(self.prepared.steps), self.prepared.last[self.name]
@@ -173,7 +175,7 @@ class _Job:
         stages = Stages(
             defaults=DefaultsSection(), samples=samples, noted=lambda *_: None,
             registry=self.registry, tools=self.tools, store=self.runner.store, fingerprints=self.fingerprints,
-            parity=self.parity, findings=findings, steps=self.steps,
+            parity=self.parity, findings=findings, judge=judge, steps=self.steps,
         )  # fmt: skip
         step = stages.prepared(self.name, section, self.last, self.info)
         findings.raise_plain()

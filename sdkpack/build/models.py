@@ -13,6 +13,7 @@ from sdkpack.build.digests import Stamp, stamp_source
 from sdkpack.build.findings import Findings
 from sdkpack.build.fingerprint import Fingerprints
 from sdkpack.build.formats import Formats
+from sdkpack.build.guard.judges import Judge
 from sdkpack.build.runner import Step, StepRun, StepRunner
 from sdkpack.build.samples import Samples
 from sdkpack.build.sources import SourceFile, Sources
@@ -67,6 +68,7 @@ class Models:
         parity: how converted models are compared with their sources.
         findings: gets everything that is wrong.
         samples: finds the models' real inputs.
+        judge: runs models where the reference cannot.
         opset: the newest version of ONNX's operators that a model's targets take.
     """
 
@@ -79,6 +81,7 @@ class Models:
     parity: ParitySettings
     findings: Findings
     samples: Samples
+    judge: Callable[[], Judge]
     opset: Callable[[str], int | None] = lambda _: None
 
     def prepared(self) -> Prepared:
@@ -117,7 +120,7 @@ class Models:
             converted = convert_step(conversion, declared, store, self.fingerprints)
             yield converted
             last = check_step(
-                conversion, converted, sample=section.sample, settings=self.parity, store=store,
+                conversion, converted, sample=section.sample, settings=self.parity, judge=self.judge(), store=store,
                 core=self.fingerprints.core("onnx", "numpy"),
             )  # fmt: skip
             yield last

@@ -16,6 +16,7 @@ from sdkpack.build.assets import Assets
 from sdkpack.build.digests import FileStamp, stamp_file
 from sdkpack.build.findings import Findings
 from sdkpack.build.fingerprint import Fingerprints, needed_distributions
+from sdkpack.build.guard.judges import LazyJudge
 from sdkpack.build.load import LoadedRecipe
 from sdkpack.build.models import RESOLVING, Models, Prepared
 from sdkpack.build.names import check_names
@@ -127,6 +128,7 @@ class _Resolver:
     findings: Findings = field(init=False)
     tools: ToolHost = field(init=False)
     samples: Samples = field(init=False)
+    judge: LazyJudge = field(init=False)
     fingerprints: Fingerprints = field(default_factory=Fingerprints)
     inputs: dict[str, PlanInput] = field(default_factory=dict)
     steps: dict[str, Step] = field(default_factory=dict)
@@ -140,6 +142,7 @@ class _Resolver:
             cancelled=self.runner.cancel.is_set,
             progress=self.runner.reporter.progressed,
         )
+        self.judge = LazyJudge(self.registry, self.tools)
 
     @property
     def recipe(self) -> Recipe:
@@ -189,7 +192,7 @@ class _Resolver:
         prepared = Models(
             sections=self.recipe.models, sources=self.sources, registry=self.registry, tools=self.tools,
             runner=self.runner, fingerprints=self.fingerprints, parity=self.parity, findings=self.findings,
-            samples=self.samples, opset=newest,
+            samples=self.samples, judge=self.judge, opset=newest,
         ).prepared()  # fmt: skip
         self.steps |= prepared.steps
         for files in prepared.files.values():
@@ -207,7 +210,7 @@ class _Resolver:
         stages = Stages(
             defaults=self.recipe.defaults, samples=self.samples, noted=self._noted, registry=self.registry,
             tools=self.tools, store=self.runner.store, fingerprints=self.fingerprints, parity=self.parity,
-            findings=self.findings, steps=self.steps,
+            findings=self.findings, judge=self.judge, steps=self.steps,
         )  # fmt: skip
         samples = {model: self._model_samples(model) for model in imports}
         for name, toolchain in toolchains.items():

@@ -9,7 +9,7 @@ from sdkpack.build.digests import FileStamp
 from sdkpack.build.findings import Findings
 from sdkpack.build.fingerprint import Fingerprints
 from sdkpack.build.guard.checks import Allowed
-from sdkpack.build.guard.judges import Judge, find_judge
+from sdkpack.build.guard.judges import Judge
 from sdkpack.build.guard.passes import choose_passes
 from sdkpack.build.runner import Step
 from sdkpack.build.samples import Samples
@@ -42,6 +42,7 @@ class Stages:
         fingerprints: of this build.
         parity: how results are compared.
         findings: gets everything that is wrong.
+        judge: runs models to compare them.
         steps: gets the steps, by id.
     """
 
@@ -54,9 +55,9 @@ class Stages:
     fingerprints: Fingerprints
     parity: ParitySettings
     findings: Findings
+    judge: Callable[[], Judge]
     steps: dict[str, Step]
     _made: dict[tuple[str, Allowed | None], Step | None] = field(default_factory=dict)
-    _judge: Judge | None = None
 
     def prepared(self, model: str, section: ModelSection, last: Step, runtime: RuntimeInfo) -> Step | None:
         """The step whose result is compiled for a target; None where a stage is wrong, which is a finding then.
@@ -94,11 +95,10 @@ class Stages:
     ) -> Step | None:
         path = f"models.{id_.partition('/')[0]}.optimize" if section.optimize else "defaults.optimize"
         with self.findings.at(path):
-            self._judge = self._judge or find_judge(self.registry, self.tools)
             passes = choose_passes(optimize, self.registry, self.tools, path=path)
             samples = self.samples.of(id_.partition("/")[0], section)
             step = optimize_step(
-                id_, optimize, passes, allowed, before=last, judge=self._judge, sample=section.sample,
+                id_, optimize, passes, allowed, before=last, judge=self.judge(), sample=section.sample,
                 samples=samples, seed=self.parity.seed, store=self.store, fingerprints=self.fingerprints,
             )  # fmt: skip
             self.steps[step.id] = step
