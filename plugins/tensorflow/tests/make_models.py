@@ -1,4 +1,4 @@
-"""Makes the models that the tests need; run by the Python of the plugin's environment: make_models.py FOLDER.
+"""Makes the models that the tests need; run by the Python of the plugin's environment: make_models.py FOLDER CANARY.
 
 Weights are seeded. Each Keras model comes with an npz of its inputs (in/NAME) and of what Keras gives (out/NUMBER).
 """
@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-ROOT = Path(sys.argv[1])
+ROOT, OUTSIDE = Path(sys.argv[1]), Path(sys.argv[2])
 RNG = np.random.default_rng(5)
 layers = keras.layers
 
@@ -84,6 +84,8 @@ def keras_models():
     keras.Model(noisy, layers.Dense(2)(x)).save(ROOT / "noisy.keras")
     image = keras.Input((8, 8, 3), name="image")
     keras.Model(image, layers.BatchNormalization(name="norm")(image, training=True)).save(ROOT / "training.keras")
+    noisy = tf_keras.Input((8,), name="x")
+    tf_keras.Model(noisy, tf_keras.layers.Dropout(0.5, name="drop")(noisy, training=True)).save(ROOT / "old_noisy.h5")
     # HDF5 as Keras 2 writes it, and as Keras 3 does.
     save("old_conv", convolutions(tf_keras, gelu=False), suffix=".h5")
     steps = tf_keras.Input((7, 5), name="steps")
@@ -94,7 +96,7 @@ def keras_models():
 
 def keras_code():
     """Models that bring code."""
-    source = f"CANARY = {str(ROOT / 'outside')!r}\n{CANARY}"
+    source = f"CANARY = {str(OUTSIDE)!r}\n{CANARY}"
     # What the attacker runs stands in the bytecode itself.
     function = eval(f"lambda x: (exec({source!r}, {{}}), x * 2.0)[1]")
     model = keras.Sequential([keras.Input((4,)), layers.Lambda(function, output_shape=(4,), name="evil")])
@@ -103,7 +105,6 @@ def keras_code():
     old = tf_keras.Sequential([tf_keras.Input((4,)), tf_keras.layers.Lambda(function, name="evil")])
     old.save(ROOT / "old_lambda.h5")
 
-    (ROOT / "outside").unlink(missing_ok=True)
     (ROOT / "own_layers.py").write_text(OWN_LAYERS)
     space = {}
     exec(OWN_LAYERS, space)
@@ -184,7 +185,7 @@ def saved_models():
         @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
         def call(self, x):
             def canary(value):
-                (ROOT / "outside").write_text("fired")
+                OUTSIDE.write_text("fired")
                 return value
 
             return {"y": tf.ensure_shape(tf.numpy_function(canary, [x], tf.float32), [None])}
@@ -195,7 +196,7 @@ def saved_models():
     class Files(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
         def call(self, x):
-            with tf.control_dependencies([tf.io.write_file(str(ROOT / "outside"), "fired")]):
+            with tf.control_dependencies([tf.io.write_file(str(OUTSIDE), "fired")]):
                 return {"y": x + tf.cast(tf.strings.length(tf.io.read_file("/etc/hostname")), tf.float32)}
 
     files = Files()
@@ -242,13 +243,15 @@ def tflite_models():
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.call})
     (ROOT / "signed.tflite").write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(folder)).convert())
 
-    odd = tf.function(
-        lambda x: tf.raw_ops.Bucketize(input=x, boundaries=[0.0, 1.0]),
-        input_signature=[tf.TensorSpec((2, 3), tf.float32)],
-    )
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([odd.get_concrete_function()], odd)
-    converter.allow_custom_ops = True
-    (ROOT / "custom.tflite").write_bytes(converter.convert())
+    for name, call in (("custom", tf.math.erfinv), ("unknown", _bucketized)):
+        odd = tf.function(call, input_signature=[tf.TensorSpec((2, 3), tf.float32)])
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([odd.get_concrete_function()], odd)
+        converter.allow_custom_ops = True
+        (ROOT / f"{name}.tflite").write_bytes(converter.convert())
+
+
+def _bucketized(x):
+    return tf.raw_ops.Bucketize(input=x, boundaries=[0.0, 1.0])
 
 
 if __name__ == "__main__":
@@ -257,3 +260,5 @@ if __name__ == "__main__":
     keras_code()
     saved_models()
     tflite_models()
+    # Making the models ran their code.
+    OUTSIDE.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from sdkpack.errors import ModelError
 
-__all__ = ["Description", "Finding", "findings", "read_hdf", "read_keras"]
+__all__ = ["Description", "Finding", "called_in_training", "findings", "read_hdf", "read_keras"]
 
 _MAX_BYTES: Final = 64 << 20
 _MAX_DEPTH: Final = 200
@@ -29,8 +29,9 @@ _FUNCTION_MODULES: Final = frozenset(
 """Functions that a description may name; `keras.utils.get_file` fetches what it is told to."""
 _MODULES: Final = (
     "keras.layers", "keras.models", "keras.initializers", "keras.regularizers", "keras.constraints",
-    "keras.activations", "keras.ops", "keras.quantizers", "keras.dtype_policies", "keras.src.layers",
-    "keras.src.models", "keras.src.ops", "keras.src.initializers", "keras.src.dtype_policies", "keras.random", "keras.src.random",
+    "keras.activations", "keras.ops", "keras.quantizers", "keras.dtype_policies", "keras.random",
+    "keras.src.layers", "keras.src.models", "keras.src.ops", "keras.src.initializers", "keras.src.dtype_policies",
+    "keras.src.random",
 )  # fmt: skip
 _OF_AUTHOR: Final = "is a class of the author's"
 _TOO_DEEP: Final = "the description of the network is nested too deeply"
@@ -125,6 +126,28 @@ def _json(content: bytes, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelError(f"{where} is no description of a network", hint="save the model again")
     return value
+
+
+def called_in_training(description: Description) -> list[str]:
+    """Layers that the network calls with `training=True`; a call in inference mode overrides that in Keras 3."""
+    found: list[str] = []
+    _look_for_training(description.config, "", 0, found)
+    return list(dict.fromkeys(found))
+
+
+def _look_for_training(value: Any, layer: str, depth: int, found: list[str]) -> None:
+    if depth > _MAX_DEPTH:
+        raise ModelError(_TOO_DEEP)
+    if isinstance(value, dict):
+        if "inbound_nodes" in value:
+            layer = str(value.get("name", layer))
+        if value.get("training") is True:
+            found.append(layer)
+        items: list[Any] = [item for key, item in value.items() if key not in _SKIPPED]
+    else:
+        items = value if isinstance(value, list) else []
+    for item in items:
+        _look_for_training(item, layer, depth + 1, found)
 
 
 def findings(description: Description, known: Callable[[str], bool]) -> list[Finding]:

@@ -11,7 +11,7 @@ from typing import Any
 from sdkpack.errors import ModelError
 from sdkpack.plugin import ConvertRequest, ConvertResult, EvaluateRequest, EvaluateResult, Probe, StepContext
 from sdkpack_tensorflow.keras_code import allowed_objects
-from sdkpack_tensorflow.keras_config import Description, read_hdf, read_keras
+from sdkpack_tensorflow.keras_config import Description, called_in_training, read_hdf, read_keras
 from sdkpack_tensorflow.onnx_writer import Port, choose_opset, convert_graph, finish, save
 from sdkpack_tensorflow.params import KerasParams
 from sdkpack_tensorflow.ports import apply_request, named_shape, selected
@@ -34,6 +34,9 @@ class _Network:
     tool: str
     """Who loaded it: `keras` or `tf_keras`."""
     stateful: tuple[str, ...]
+    """Layers that keep their state from run to run."""
+    trained: tuple[str, ...]
+    """Layers that the model calls with `training=True`."""
 
     def concrete(self) -> tuple[Any, tuple[Port, ...], tuple[Port, ...]]:
         """The traced function, and inputs and outputs with the names of their tensors in it."""
@@ -74,6 +77,8 @@ class _Converter:
         notes = list(finish(model, inputs, open_outputs(frozen, inputs, outputs)))
         if network.stateful:
             notes.append(f"begins each run anew; kept its state from run to run: {', '.join(network.stateful)}")
+        if network.trained:
+            notes.append(f"built with training=True, converted in inference mode: {', '.join(network.trained)}")
         path = save(model, context.work / "model.onnx")
         return ConvertResult(model=path, notes=tuple(notes), tools=tools("tensorflow", network.tool, "tf2onnx", "onnx"))
 
@@ -114,7 +119,7 @@ class _Converter:
             path = context.work / f"source{self.suffix}"
             shutil.copyfile(request.source, path)
         model, tool = self._open(path, description, objects, request, context)
-        return _network(model, tool, request)
+        return _network(model, tool, request, called_in_training(description))
 
     def _open(
         self,
@@ -188,7 +193,7 @@ def _tf_keras(path: Path, objects: dict[str, Any], request: ConvertRequest) -> A
 
 
 # A model as a function ------------------------------------------------------------------------------------------------
-def _network(model: Any, tool: str, request: ConvertRequest) -> _Network:
+def _network(model: Any, tool: str, request: ConvertRequest, trained: Sequence[str]) -> _Network:
     import tensorflow as tf
 
     params = request.params if isinstance(request.params, KerasParams) else KerasParams()
@@ -208,6 +213,7 @@ def _network(model: Any, tool: str, request: ConvertRequest) -> _Network:
         inputs=inputs,
         outputs=kept,
         tool=tool,
+        trained=tuple(trained),
         stateful=tuple(layer.name for layer in layers if getattr(layer, "stateful", False) is True),
     )
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sdkpack.errors import ModelError, Problem, StepError
 from sdkpack.plugin import ConvertRequest
+from sdkpack_tensorflow.toolchain import FAULTS
 
 __all__ = ["DEFAULT_OPSET", "OPSETS", "Port", "choose_opset", "convert_graph", "finish", "save"]
 
@@ -71,35 +72,46 @@ def convert_graph(
         ModelError: operators that ONNX has no counterpart of, all of them.
         StepError: tf2onnx failed.
     """
-    import tensorflow as tf
-    from tf2onnx import optimizer, tfonnx, utils
+    from tf2onnx import optimizer
 
-    renamed = {port.tensor: port.name for port in (*inputs, *outputs) if port.tensor != port.name}
     arguments: dict[str, Any] = {
         "opset": opset,
         "input_names": [port.tensor for port in inputs],
         "output_names": [port.tensor for port in outputs],
         "inputs_as_nchw": [port.tensor for port in inputs if port.as_nchw],
-        "tensors_to_rename": renamed,
-        "continue_on_error": True,
+        "tensors_to_rename": {port.tensor: port.name for port in (*inputs, *outputs) if port.tensor != port.name},
         "custom_op_handlers": {"Erfc": (_erfc, [])},
     }
     if tflite is not None:
         arguments["tflite_path"] = str(tflite)
     else:
         arguments["initialized_tables"] = dict(tables or {})
+    try:
+        made = _processed(frozen, inputs, arguments)
+    except FAULTS:
+        # It stopped at the first operator that it could not convert; a second run, for its findings alone, goes on.
+        _refuse_unknown(_processed(frozen, inputs, {**arguments, "continue_on_error": True}), what)
+        raise
+    _refuse_unknown(made, what)
+    return optimizer.optimize_graph(made, catch_errors=True).make_model(what)
+
+
+def _processed(frozen: Any, inputs: Sequence[Port], arguments: Mapping[str, Any]) -> Any:
+    """One run of tf2onnx; gives its own graph."""
+    import tensorflow as tf
+    from tf2onnx import tfonnx, utils
+
     # Names that tf2onnx makes up hold a number: begun anew, the same source gives the same names.
     utils.INTERNAL_NAME = 1
     with tf.Graph().as_default() as graph:
-        if frozen is not None:
-            tf.import_graph_def(frozen, name="")
-            for port in inputs:
-                if port.shape is not None:
-                    shape = [dim if isinstance(dim, int) else None for dim in port.shape]
-                    graph.get_tensor_by_name(port.tensor).set_shape(shape)
-        made = tfonnx.process_tf_graph(graph if tflite is None else None, **arguments)
-        _refuse_unknown(made, what)
-        return optimizer.optimize_graph(made, catch_errors=True).make_model(what)
+        if frozen is None:
+            return tfonnx.process_tf_graph(None, **arguments)
+        tf.import_graph_def(frozen, name="")
+        for port in inputs:
+            if port.shape is not None:
+                shape = [dim if isinstance(dim, int) else None for dim in port.shape]
+                graph.get_tensor_by_name(port.tensor).set_shape(shape)
+        return tfonnx.process_tf_graph(graph, **arguments)
 
 
 def _erfc(graph: Any, node: Any, _name: str, _args: Any) -> None:
@@ -116,7 +128,7 @@ def _erfc(graph: Any, node: Any, _name: str, _args: Any) -> None:
 
 
 def _refuse_unknown(graph: Any, what: str) -> None:
-    """Operators that tf2onnx left as they were; with `continue_on_error` it tells of none, and stops at none."""
+    """Operators that tf2onnx left as they were, which it does not count as a failure."""
     import onnx
 
     unknown: dict[str, list[str]] = {}
@@ -124,6 +136,9 @@ def _refuse_unknown(graph: Any, what: str) -> None:
         known = node.domain not in ("", "ai.onnx") or onnx.defs.has(node.type, "")
         if not known and not node.is_graph_input() and not node.is_const():
             unknown.setdefault(node.type, []).append(node.name)
+    if len(unknown) > 1:
+        # It is for what it calls that a call could not be taken apart.
+        unknown = {kind: names for kind, names in unknown.items() if kind not in _CALLS}
     if unknown:
         raise ModelError(
             f"{what} uses operators that ONNX has no counterpart of: {', '.join(sorted(unknown))}",
@@ -135,10 +150,18 @@ def _refuse_unknown(graph: Any, what: str) -> None:
         )
 
 
+_CALLS: Final = ("PartitionedCall", "StatefulPartitionedCall")
+
+
 def _all_nodes(graph: Any) -> list[Any]:
+    from tf2onnx.tf_loader import find_function
+
     nodes = []
     for node in graph.get_nodes():
         nodes.append(node)
+        called = find_function(node.get_attr("f").s.decode()) if node.type in _CALLS and node.get_attr("f") else None
+        if called is not None:
+            nodes.extend(_all_nodes(called))
         for inner in node.get_body_graphs().values() if node.get_body_graphs() else ():
             nodes.extend(_all_nodes(inner))
     return nodes

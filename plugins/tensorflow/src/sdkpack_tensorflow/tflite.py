@@ -89,13 +89,12 @@ def _opened(request: ConvertRequest, *, keep: bool) -> tuple[Any, list[Operator]
 
     what = repr(request.source.name)
     with read_safely(f"{what} is damaged, or no TFLite model", hint="copy it anew, or convert the model again"):
-        # Its verifier is what makes the file safe to read in Python.
-        interpreter = tf.lite.Interpreter(
-            model_path=str(request.source), experimental_preserve_all_tensors=keep, num_threads=1
-        )
         operators = read_operators(request.source)
     check_operators(operators, what)
     with read_safely(f"{what} cannot be prepared"):
+        interpreter = tf.lite.Interpreter(
+            model_path=str(request.source), experimental_preserve_all_tensors=keep, num_threads=1
+        )
         interpreter.allocate_tensors()
     return interpreter, operators
 

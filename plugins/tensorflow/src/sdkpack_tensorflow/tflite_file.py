@@ -36,30 +36,72 @@ class Operator:
 def read_operators(path: Path) -> list[Operator]:
     """The operators of the main graph in their order, others' operators of all graphs among them.
 
-    The file has passed the interpreter's verifier; a flatbuffer that has not could lead anywhere.
+    Everything that the file refers to is looked at on the way, in Python, where a reference that leads out of the file
+    raises: TensorFlow's interpreter follows it and crashes.
+
+    Raises:
+        ValueError: the file is damaged; so do IndexError, struct.error and others.
     """
     from tf2onnx.tflite.Model import Model
-    from tf2onnx.tflite_utils import lookup_enum
 
-    model = Model.GetRootAsModel(bytearray(path.read_bytes()), 0)
-    kinds = []
-    for index in range(model.OperatorCodesLength()):
-        code = model.OperatorCodes(index)
-        number = code.DeprecatedBuiltinCode()
-        kind = lookup_enum(code.BuiltinCode() if number == _PLACEHOLDER else number, "BuiltinOperator")
-        kinds.append((code.CustomCode().decode(), True) if kind == "CUSTOM" else (kind, False))
+    content = bytearray(path.read_bytes())
+    if content[4:8] != b"TFL3":
+        raise ValueError("it does not begin as a TFLite file does")
+    limit = len(content)
+    model = Model.GetRootAsModel(content, 0)
+    kinds = [_kind(model.OperatorCodes(index)) for index in range(_count(model.OperatorCodesLength(), limit))]
+    buffers = _count(model.BuffersLength(), limit)
+    for index in range(buffers):
+        model.Buffers(index).DataAsNumpy()
     found = []
-    for number in range(model.SubgraphsLength()):
+    for number in range(_count(model.SubgraphsLength(), limit)):
         graph = model.Subgraphs(number)
-        for index in range(graph.OperatorsLength()):
-            operator = _operator(graph, graph.Operators(index), kinds)
+        tensors = _count(graph.TensorsLength(), limit)
+        _check_tensors(graph, tensors, buffers, limit)
+        for index in range(_count(graph.OperatorsLength(), limit)):
+            operator = _operator(graph, graph.Operators(index), kinds, tensors)
             if number == 0 or operator.custom:
                 found.append(operator)
+    if not found:
+        raise ValueError("it holds no operators")
     return found
 
 
-def _operator(graph: Any, operator: Any, kinds: list[tuple[str, bool]]) -> Operator:
+def _kind(code: Any) -> tuple[str, bool]:
+    from tf2onnx.tflite_utils import lookup_enum
+
+    number = code.DeprecatedBuiltinCode()
+    kind = lookup_enum(code.BuiltinCode() if number == _PLACEHOLDER else number, "BuiltinOperator")
+    return (code.CustomCode().decode(), True) if kind == "CUSTOM" else (kind, False)
+
+
+def _count(number: int, limit: int) -> int:
+    """A length that the file could hold: four bytes an entry."""
+    if not 0 <= number <= limit // 4:
+        raise ValueError(f"a length of {number} in a file of {limit} bytes")
+    return number
+
+
+def _check_tensors(graph: Any, tensors: int, buffers: int, limit: int) -> None:
+    for index in range(tensors):
+        tensor = graph.Tensors(index)
+        tensor.Name().decode()
+        _count(tensor.ShapeLength(), limit)
+        tensor.ShapeAsNumpy()
+        if not 0 <= tensor.Buffer() < buffers:
+            raise IndexError(f"tensor {index} has a buffer that there is not")
+    ends = [graph.Inputs(index) for index in range(_count(graph.InputsLength(), limit))]
+    ends += [graph.Outputs(index) for index in range(_count(graph.OutputsLength(), limit))]
+    if any(not 0 <= end < tensors for end in ends):
+        raise IndexError("an input or output is a tensor that there is not")
+
+
+def _operator(graph: Any, operator: Any, kinds: list[tuple[str, bool]], tensors: int) -> Operator:
     kind, custom = kinds[operator.OpcodeIndex()]
+    indices = [operator.Inputs(i) for i in range(_count(operator.InputsLength(), 4 * tensors))]
+    indices += [operator.Outputs(i) for i in range(_count(operator.OutputsLength(), 4 * tensors))]
+    if any(not -1 <= index < tensors for index in indices):
+        raise IndexError(f"an operator {kind} takes or makes a tensor that there is not")
     inputs = [graph.Tensors(operator.Inputs(i)) for i in range(operator.InputsLength()) if operator.Inputs(i) >= 0]
     outputs = [graph.Tensors(operator.Outputs(i)) for i in range(operator.OutputsLength()) if operator.Outputs(i) >= 0]
     hybrid = (

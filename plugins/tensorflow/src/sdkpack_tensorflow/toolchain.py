@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sdkpack.errors import ModelError
 
-__all__ = ["VERSIONED", "fingerprint", "load_tensorflow", "read_safely", "tools"]
+__all__ = ["FAULTS", "VERSIONED", "fingerprint", "load_tensorflow", "read_safely", "tools"]
 
 VERSIONED: Final = ("tensorflow", "keras", "tf_keras", "tf2onnx", "onnx", "numpy", "protobuf")
 
@@ -22,7 +22,7 @@ _MAX_LINE: Final = 300
 
 # What TensorFlow, Keras, h5py, protobuf and tf2onnx raise for files that they cannot make sense of. A bug of this
 # plugin that raises one of them is told as a fault of the model; the log has the traceback.
-_FAULTS: Final = (
+FAULTS: Final = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, AssertionError, NotImplementedError,
     OSError, ImportError, SyntaxError, OverflowError, RecursionError, UnicodeError, EOFError, struct.error,
     zipfile.BadZipFile,
@@ -74,7 +74,7 @@ def read_safely(what: str, hint: str = "", *, log: Any = None) -> Iterator[None]
 
     try:
         yield
-    except (*_FAULTS, OpError, ProtobufError) as error:
+    except (*FAULTS, OpError, ProtobufError) as error:
         if log is not None:
             log.info("%s", what, exc_info=error)
         raise ModelError(f"{what}: {_first_line(error)}", hint=hint) from error
