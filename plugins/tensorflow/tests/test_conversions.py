@@ -50,6 +50,7 @@ OTHERS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
                       {"image": RNG.standard_normal((2, 3, 17, 19)).astype("f4")}),
     "newest opset": (KERAS, "attention.keras", {"opset": 23}, {"tokens": RNG.standard_normal((1, 9, 16)).astype("f4")}),
     "built for training": (KERAS, "noisy.keras", {}, {"x": RNG.standard_normal((3, 8)).astype("f4")}),
+    "built for training, Keras 2": (HDF, "old_noisy.h5", {}, {"x": RNG.standard_normal((3, 8)).astype("f4")}),
     "float.tflite": (LITE, "float.tflite", {"opset": 18}, {"image": IMAGE}),
     "dynamic.tflite": (LITE, "dynamic.tflite", {}, {"image": IMAGE}),
     "dynamic.tflite, opset 18": (LITE, "dynamic.tflite", {"opset": 18}, {"image": IMAGE}),
@@ -183,6 +184,7 @@ def test_the_author_is_told(answers: dict[str, Any]) -> None:
     assert "input 'image' is NCHW, where the source takes NHWC" in notes("as NCHW")
     assert "begins each run anew; kept its state from run to run: last" in notes("stateful.keras")
     assert "built with training=True, converted in inference mode: drop" in notes("built for training")
+    assert "built with training=True, converted in inference mode: drop" in notes("built for training, Keras 2")
     assert "6 layers round their activations to 8 bits" in notes("dynamic.tflite")
     assert answers["old_conv.h5"]["tools"]["tf_keras"] == "2.21.0"
 

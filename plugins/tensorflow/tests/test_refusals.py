@@ -51,7 +51,6 @@ CASES: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
     "own layer": (KERAS, "own.keras", {}, ("Acme>Doubled", "twice: Acme>Doubled is a class of the author's")),
     "own layer, no file": (KERAS, "own.keras", {"allow_code": True}, ("classes that are not in it: Acme>Doubled",)),
     "own layer, not allowed": (KERAS, "own.keras", {"files": {"code": "own_layers.py"}}, ("is a Python file",)),
-    "dropout stays on": (HDF, "old_noisy.h5", {}, ("not in inference mode", "random numbers")),
     "archive cut": (KERAS, "cut.keras", {}, ("is damaged",)),
     "archive of others": (KERAS, "other.keras", {}, ("config.json, metadata.json, model.weights.h5 missing",)),
     "weights cut": (KERAS, "cut-weights.keras", {}, ("cut-weights.keras",)),

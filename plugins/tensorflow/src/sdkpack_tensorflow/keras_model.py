@@ -16,7 +16,7 @@ from sdkpack_tensorflow.onnx_writer import Port, choose_opset, convert_graph, fi
 from sdkpack_tensorflow.params import KerasParams
 from sdkpack_tensorflow.ports import apply_request, named_shape, selected
 from sdkpack_tensorflow.runs import Inner, feed_of, read_sample, write_outputs
-from sdkpack_tensorflow.tf_graph import check_inference, open_outputs
+from sdkpack_tensorflow.tf_graph import check_inference, open_outputs, plain_session, pruned
 from sdkpack_tensorflow.toolchain import fingerprint, load_tensorflow, read_safely, tools
 
 __all__ = ["HdfConverter", "KerasConverter"]
@@ -69,6 +69,7 @@ class _Converter:
         network = self._load(request, context)
         context.progress(0.4, "tracing")
         frozen, inputs, outputs = _frozen(network, what, context)
+        frozen, outputs = pruned(frozen, inputs, outputs)
         check_inference(frozen, what)
         context.progress(0.6, "writing ONNX")
         with read_safely(f"{what} cannot be converted", log=context.log):
@@ -104,7 +105,7 @@ class _Converter:
                 found = network.function(*(tf.constant(feed[port.tensor]) for port in ports))
             values = {port.name: value.numpy() for port, value in zip(network.outputs, found, strict=True)}
             if frozen is not None:
-                with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+                with tf.Graph().as_default() as graph, plain_session(graph) as session:
                     tf.import_graph_def(frozen, name="")
                     values |= inner.of_graph(graph, arrays, lambda fetches: session.run(fetches, feed))  # noqa: B023
             paths.append(write_outputs(context.work / f"{number}.npz", values))

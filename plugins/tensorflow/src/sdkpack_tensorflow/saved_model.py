@@ -14,7 +14,15 @@ from sdkpack_tensorflow.onnx_writer import Port, choose_opset, convert_graph, fi
 from sdkpack_tensorflow.params import SavedModelParams
 from sdkpack_tensorflow.ports import apply_request, named_shape, near, selected
 from sdkpack_tensorflow.runs import Inner, feed_of, read_sample, write_outputs
-from sdkpack_tensorflow.tf_graph import check_inference, check_operators, keep_control_flow, open_outputs
+from sdkpack_tensorflow.tf_graph import (
+    check_inference,
+    check_operators,
+    inlined,
+    keep_control_flow,
+    open_outputs,
+    plain_session,
+    pruned,
+)
 from sdkpack_tensorflow.toolchain import fingerprint, load_tensorflow, read_safely, tools
 
 __all__ = ["SavedModelConverter"]
@@ -48,15 +56,15 @@ class SavedModelConverter:
         function = read_function(request)
         with _session(request, function) as session:
             frozen, tables = _frozen(session, function, what, context)
+        frozen, outputs = pruned(frozen, function.inputs, function.outputs)
         check_inference(frozen, what)
         context.progress(0.6, "writing ONNX")
         with read_safely(f"{what} cannot be converted", log=context.log):
             model = convert_graph(
-                opset=opset, inputs=function.inputs, outputs=function.outputs, what=what, frozen=frozen, tables=tables
+                opset=opset, inputs=function.inputs, outputs=outputs, what=what, frozen=frozen, tables=tables
             )
         context.progress(0.9, "checking")
-        outputs = open_outputs(frozen, function.inputs, function.outputs)
-        notes = finish(model, function.inputs, outputs)
+        notes = finish(model, function.inputs, open_outputs(frozen, function.inputs, outputs))
         path = save(model, context.work / "model.onnx")
         return ConvertResult(model=path, notes=notes, tools=tools("tensorflow", "tf2onnx", "onnx"))
 
@@ -80,7 +88,7 @@ class SavedModelConverter:
                 with read_safely(f"{what} does not take {sample.name}", log=context.log):
                     values = session.run({port.name: port.tensor for port in function.outputs}, feed)
                 if frozen is not None:
-                    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as other:
+                    with tf.Graph().as_default() as graph, plain_session(graph) as other:
                         tf.import_graph_def(frozen, name="")
                         values |= inner.of_graph(graph, arrays, lambda fetches: other.run(fetches, feed))  # noqa: B023
                 paths.append(write_outputs(context.work / f"{number}.npz", values))
@@ -187,7 +195,6 @@ def _frozen(session: Any, function: _Function, what: str, context: StepContext) 
     """The graph between inputs and outputs with its variables as constants and functions inlined, and the content of
     its lookup tables."""
     import tensorflow as tf
-    from tf2onnx import tf_loader
 
     inputs = [port.tensor for port in function.inputs]
     outputs = [port.tensor for port in function.outputs]
@@ -197,7 +204,8 @@ def _frozen(session: Any, function: _Function, what: str, context: StepContext) 
         keep = sorted({name.partition(":")[0] for name in (*inputs, *outputs)})
         frozen = tf.compat.v1.graph_util.convert_variables_to_constants(session, graph_def, keep)
         tables = _tables(session, frozen)
-        return tf_loader.tf_optimize(inputs, outputs, frozen), tables
+    with read_safely(f"{what} cannot be frozen", log=context.log):
+        return inlined(frozen, inputs, outputs), tables
 
 
 def _tables(session: Any, graph_def: Any) -> dict[str, Any]:

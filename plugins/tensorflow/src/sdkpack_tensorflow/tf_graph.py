@@ -9,7 +9,16 @@ from typing import Any, Final
 from sdkpack.errors import ModelError, Problem
 from sdkpack_tensorflow.onnx_writer import Port
 
-__all__ = ["PYTHON_OPS", "check_inference", "check_operators", "keep_control_flow", "open_outputs"]
+__all__ = [
+    "PYTHON_OPS",
+    "check_inference",
+    "check_operators",
+    "inlined",
+    "keep_control_flow",
+    "open_outputs",
+    "plain_session",
+    "pruned",
+]
 
 PYTHON_OPS: Final = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 """Call a Python function that stood in the process that saved the graph."""
@@ -111,10 +120,67 @@ def _is_training(node: Any) -> bool:
 
 def keep_control_flow(graph_def: Any) -> None:
     """Loops stay one operator each. TensorFlow would lower them to jumps (Enter, Switch, Exit), for which tf2onnx has
-    no counterpart when they hold lists. Devices are of the machine that saved the graph. Changes `graph_def`."""
+    no counterpart when they hold lists. Devices and places are of the machine that saved the graph. Changes
+    `graph_def`."""
     for node in _nodes(graph_def):
         node.device = ""
-        node.attr.pop("_lower_using_switch_merge", None)
+        for attribute in ("_lower_using_switch_merge", "_class"):
+            node.attr.pop(attribute, None)
+
+
+def inlined(graph_def: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+    """A frozen graph between tensors, without calls of functions. Names stay."""
+    import tensorflow as tf
+    from tf2onnx import tf_loader
+
+    def imported() -> None:
+        tf.import_graph_def(graph_def, name="")
+
+    wrapped = tf.compat.v1.wrap_function(imported, [])
+    take = wrapped.graph.as_graph_element
+    function = wrapped.prune([take(name) for name in inputs], [take(name) for name in outputs])
+    return tf_loader.from_function(function, list(inputs), list(outputs))
+
+
+def pruned(graph_def: Any, inputs: Sequence[Port], outputs: Sequence[Port]) -> tuple[Any, tuple[Port, ...]]:
+    """The part of an inlined graph that the outputs need, so that what an unwanted one needs counts for nothing.
+
+    Returns:
+        The graph, and the outputs; an inlined call leaves an operator that all of its results pass through, which the
+        outputs then no longer do.
+    """
+    import tensorflow as tf
+
+    nodes = {node.name: node for node in graph_def.node}
+    taken = {port.tensor for port in inputs}
+    behind = []
+    for port in outputs:
+        tensor = _behind(port.tensor, nodes)
+        free = tensor not in taken and nodes[tensor.partition(":")[0]].op != "Placeholder"
+        tensor = tensor if free else port.tensor
+        taken.add(tensor)
+        behind.append(replace(port, tensor=tensor))
+    keep = sorted({port.tensor.partition(":")[0] for port in (*inputs, *behind)})
+    return tf.compat.v1.graph_util.extract_sub_graph(graph_def, keep), tuple(behind)
+
+
+def _behind(tensor: str, nodes: Mapping[str, Any]) -> str:
+    name, _, port = tensor.partition(":")
+    node = nodes[name]
+    if node.op != "IdentityN":
+        return tensor
+    source = node.input[int(port or 0)]
+    return _behind(source if ":" in source else f"{source}:0", nodes)
+
+
+def plain_session(graph: Any) -> Any:
+    """A session that computes the graph as it is: TensorFlow's own optimiser fuses away what is to be looked at."""
+    import tensorflow as tf
+
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    config.graph_options.optimizer_options.opt_level = tf.compat.v1.OptimizerOptions.L0
+    return tf.compat.v1.Session(graph=graph, config=config)
 
 
 def open_outputs(graph_def: Any, inputs: Sequence[Port], outputs: Sequence[Port]) -> tuple[Port, ...]:
