@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sdkpack.errors import ModelError, Problem, StepError
 from sdkpack.plugin import ConvertRequest
+from sdkpack_tensorflow.canonical import make_canonical
 from sdkpack_tensorflow.toolchain import FAULTS
 
 __all__ = ["DEFAULT_OPSET", "OPSETS", "Port", "choose_opset", "convert_graph", "finish", "save"]
@@ -17,6 +18,7 @@ OPSETS: Final = range(13, 19)
 """tf2onnx 1.17 writes up to 18; below 13 quantisation knows no axis."""
 DEFAULT_OPSET: Final = 17
 
+_MERGE: Final = "merge_duplication"
 _SAMPLE: Final = 8
 _RANK_4: Final = 4
 _ONE_FILE_BYTES: Final = 2_000_000_000  # protobuf's limit is 2 GiB, of which messages take a little
@@ -93,7 +95,9 @@ def convert_graph(
         _refuse_unknown(_processed(frozen, inputs, {**arguments, "continue_on_error": True}), what)
         raise
     _refuse_unknown(made, what)
-    return optimizer.optimize_graph(made, catch_errors=True).make_model(what)
+    # Of several equal nodes and weights it keeps any one, under its name; `make_canonical` keeps the first weight.
+    passes = {name: made_by for name, made_by in optimizer._get_optimizers().items() if name != _MERGE}  # noqa: SLF001
+    return optimizer.optimize_graph(made, catch_errors=True, optimizers=passes).make_model(what)
 
 
 def _processed(frozen: Any, inputs: Sequence[Port], arguments: Mapping[str, Any]) -> Any:
@@ -194,6 +198,7 @@ def finish(model: Any, inputs: Sequence[Port], outputs: Sequence[Port]) -> tuple
         said = found[value.name].shape
         if said is not None:
             _set_shape(value, said)
+    make_canonical(model)
     # What tf2onnx says of inner tensors is at times wrong after its optimisations; inference says it anew.
     del graph.value_info[:]
     try:
