@@ -100,8 +100,10 @@ def _flattened(name: str, compute: Any) -> type[Any]:
 
     from onnx.reference.op_run import OpRun
 
-    def run(_: Any, x: Any, axis: int | None = None, **__: Any) -> tuple[Any, ...]:
-        at = (1 if axis is None else axis) % max(x.ndim, 1)
+    def run(self: Any, x: Any, axis: int = 1, **_: Any) -> tuple[Any, ...]:
+        # Where the node states none, the evaluator fills in the newest version's default.
+        stated = any(attribute.name == "axis" for attribute in self.onnx_node.attribute)
+        at = (axis if stated else 1) % max(x.ndim, 1)
         rows = math.prod(x.shape[:at])
         return (compute(x.reshape(rows, -1)).reshape(x.shape).astype(x.dtype),)
 
