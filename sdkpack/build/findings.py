@@ -54,6 +54,17 @@ class Findings:
         problems = [problem for path, error in self._errors for problem in _problems(path, error)]
         raise kind(f"{len(problems)} problems with this recipe", where=self.name, problems=problems)
 
+    def raise_plain(self) -> None:
+        """The same where there is no recipe whose place could be named, and one thing that can be wrong.
+
+        Raises:
+            SdkpackError: the first error, as it was.
+        """
+        if self._errors:
+            error = self._errors[0][1]
+            error.where = error.where or self.name
+            raise error
+
 
 def _placed(error: SdkpackError, where: str) -> SdkpackError:
     message = f"{error.where}: {error.message}" if error.where and error.where != where else error.message

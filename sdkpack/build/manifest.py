@@ -103,8 +103,8 @@ class _Maker:
             outputs=tuple(TensorEntry.of(spec) for spec in imported.outputs),
             source=ModelSource(
                 reference=files.source.reference,
-                digest=files.authored.digest,
-                size_bytes=files.authored.size_bytes,
+                digest=files.stamp.digest,
+                size_bytes=files.stamp.size_bytes,
                 format=files.format,
             ),
             metadata={key: value for key, value in imported.metadata.items() if len(value) <= _METADATA_CHARS},

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -17,9 +16,9 @@ from sdkpack.build.digests import PREFIX
 from sdkpack.build.findings import Findings
 from sdkpack.build.load import LoadedRecipe, load_recipe
 from sdkpack.build.manifest import Packable, make_manifest
-from sdkpack.build.progress import NullReporter, Reporter
+from sdkpack.build.progress import Reporter
 from sdkpack.build.resolve import Resolution, resolve
-from sdkpack.build.runner import StepRun, StepRunner
+from sdkpack.build.runner import StepRun, StepRunner, step_runner
 from sdkpack.build.sealing import seal_of, signers_of
 from sdkpack.build.steps.parity import ParitySettings
 from sdkpack.build.store import Store
@@ -82,8 +81,7 @@ def plan(
     Raises:
         SdkpackError: anything is wrong with the recipe, all of it at once.
     """
-    with ExitStack() as stack:
-        runner = _runner(stack, store, reporter, executor, cancel)
+    with step_runner(store, reporter=reporter, executor=executor, cancel=cancel) as runner:
         return resolve(load_recipe(recipe), registry=registry, runner=runner, package_paths=package_paths).plan
 
 
@@ -148,8 +146,7 @@ def pack(
         raise OutputError(f"'{target}' exists already", hint="choose another name, or allow overwriting (--force)")
     seal, signers = _keys(loaded, registry) if sealed else (None, ())
     cancel = cancel or threading.Event()
-    with ExitStack() as stack:
-        runner = _runner(stack, store, reporter, executor, cancel)
+    with step_runner(store, reporter=reporter, executor=executor, cancel=cancel) as runner:
         built = build(loaded, registry=registry, runner=runner, package_paths=package_paths, parity=parity)
         content = _content(built.packable, store)
         summary = _write(content, target, seal, signers, runner.reporter, cancel, overwrite, files)
@@ -193,26 +190,9 @@ def check_written(path: Path, identity: str, signers: Sequence[Signer], manifest
             bundle.verify_public(policy=policy)
 
 
-def _runner(
-    stack: ExitStack,
-    store: Store,
-    reporter: Reporter | None,
-    executor: Executor | None,
-    cancel: threading.Event | None,
-) -> StepRunner:
-    if executor is None:
-        executor = StepRunner.threads()
-        # Not waited for: on a second ^C a step that does not listen must not hold the user up.
-        stack.callback(executor.shutdown, wait=False, cancel_futures=True)
-    return StepRunner(
-        store=store, executor=executor, reporter=reporter or NullReporter(), environment=dict(os.environ),
-        cancel=cancel or threading.Event(),
-    )  # fmt: skip
-
-
 def _carry_out(resolution: Resolution, registry: Registry, runner: StepRunner) -> Built:
     before = {run.id: run.result for run in resolution.imports.values()}
-    runs = {run.id: run for run in (*resolution.conversions.values(), *resolution.imports.values())}
+    runs = dict(resolution.done)
     runs |= runner.run(resolution.steps, before=before).done
     packable = make_manifest(resolution, runs, registry, runner.store)
     return Built(resolution=resolution, runs=runs, packable=packable)

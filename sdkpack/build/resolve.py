@@ -8,31 +8,38 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from sdkpack.build.assets import Assets
 from sdkpack.build.digests import FileStamp, stamp_file
 from sdkpack.build.findings import Findings
 from sdkpack.build.fingerprint import Fingerprints, needed_distributions
 from sdkpack.build.load import LoadedRecipe
+from sdkpack.build.models import RESOLVING, Models, Prepared
 from sdkpack.build.names import check_names
-from sdkpack.build.runner import Runs, Step, StepRun, StepRunner
+from sdkpack.build.runner import Step, StepRun, StepRunner
 from sdkpack.build.sources import SourceFile, Sources
 from sdkpack.build.steps.absorbing import absorbable_steps
-from sdkpack.build.steps.compiling import Compilation, Target, Toolchain, compile_step, find_toolchain, joint_steps
+from sdkpack.build.steps.compiling import (
+    Compilation,
+    Target,
+    Toolchain,
+    check_opset,
+    compile_step,
+    find_toolchain,
+    joint_steps,
+)
 from sdkpack.build.steps.compressing import NONE, compress_step
-from sdkpack.build.steps.converting import choose_converter, convert_step
 from sdkpack.build.steps.golden import golden_step, pipeline_golden_step
-from sdkpack.build.steps.importing import Imported, ModelFiles, import_step, stamp_model
+from sdkpack.build.steps.importing import Imported, ModelFiles
 from sdkpack.build.steps.parity import ParitySettings
-from sdkpack.build.steps.samples import shape_problem
 from sdkpack.build.steps.variants import Opener
 from sdkpack.documents.pipeline import Pipeline
 from sdkpack.documents.plan import Plan, PlanInput
 from sdkpack.documents.recipe import ModelSection, NoticeSection, PipelineSection, Recipe
-from sdkpack.errors import DocumentError, FileError, Problem
+from sdkpack.errors import FileError
 from sdkpack.host.params import ParamSchema
 from sdkpack.host.registry import Registered, Registry
 from sdkpack.host.tools import ToolHost
@@ -40,9 +47,6 @@ from sdkpack.host.tools import ToolHost
 if TYPE_CHECKING:
     from sdkpack.pipeline.nodes import ModelSignature
     from sdkpack.pipeline.run import CheckedPipeline
-
-_RESOLVING: Final = ("convert", "import")
-"""Kinds of steps that run while a recipe is resolved, since what follows depends on what they find."""
 
 __all__ = ["NoticeFile", "Resolution", "resolve"]
 
@@ -63,10 +67,10 @@ class Resolution:
     plan: Plan
     loaded: LoadedRecipe
     models: Mapping[str, ModelFiles]
-    conversions: Mapping[str, StepRun]
-    """By model, of those that were not ONNX; already run."""
+    done: Mapping[str, StepRun]
+    """By id, the steps that ran already."""
     imports: Mapping[str, StepRun]
-    """By model; already run."""
+    """By model, the one of them whose result is the model."""
     steps: tuple[Step, ...]
     """What remains to be run."""
     targets: Mapping[str, tuple[str, ...]]
@@ -122,10 +126,7 @@ class _Resolver:
     tools: ToolHost = field(init=False)
     fingerprints: Fingerprints = field(default_factory=Fingerprints)
     inputs: dict[str, PlanInput] = field(default_factory=dict)
-    models: dict[str, ModelFiles] = field(default_factory=dict)
     steps: dict[str, Step] = field(default_factory=dict)
-    unread: set[str] = field(default_factory=set)
-    """Models whose source is missing or was not converted, which is told already."""
 
     def __post_init__(self) -> None:
         self.findings = Findings(self.loaded.name)
@@ -144,14 +145,12 @@ class _Resolver:
                 self.findings.add("", FileError(f"the package path '{path}' is no folder", hint="see --package-path"))
         toolchains = self._toolchains()
         targets = {name: self._targets_of(section) for name, section in self.recipe.models.items()}
-        conversions = self._conversions()
-        self._stamp_models(conversions)
-        imports = self._run_imports()
-        self._check_samples(imports)
+        prepared = self._models(targets, toolchains)
+        imports = prepared.imports
         metadata = {name: Imported(run.result).metadata for name, run in imports.items()}
         assets = Assets(sources=self.sources, store=self.runner.store, metadata=metadata)
         pipelines, checked = self._pipelines(imports, assets)
-        self._compile_steps(imports, targets, toolchains, checked)
+        self._compile_steps(prepared, targets, toolchains, checked)
         self._pipeline_steps(pipelines, checked, targets, assets)
         notices = tuple(self._notice(number, section) for number, section in enumerate(self.recipe.notices))
         self._check_releases()
@@ -159,10 +158,9 @@ class _Resolver:
         rows = self._rows(toolchains, pipelines)
         plan = self._plan(imports, pipelines, assets, rows)
         return Resolution(
-            plan=plan, loaded=self.loaded, models=self.models, conversions=conversions, imports=imports,
-            targets=targets, steps=tuple(step for step in self.steps.values() if step.plan.kind not in _RESOLVING),
-            toolchains=toolchains,
-            checked=checked, assets=assets, notices=notices, rows=rows,
+            plan=plan, loaded=self.loaded, models=prepared.files, done=prepared.runs, imports=imports,
+            targets=targets, steps=tuple(step for step in self.steps.values() if step.plan.kind not in RESOLVING),
+            toolchains=toolchains, checked=checked, assets=assets, notices=notices, rows=rows,
         )  # fmt: skip
 
     # Targets and models -------------------------------------------------------------------------------------------
@@ -176,78 +174,29 @@ class _Resolver:
     def _targets_of(self, section: ModelSection) -> tuple[str, ...]:
         return tuple(self.recipe.targets) if section.targets is None else section.targets
 
-    def _conversions(self) -> dict[str, StepRun]:
-        """Converts what is not ONNX; by model."""
-        steps: dict[str, Step] = {}
-        for name, section in self.recipe.models.items():
-            self.unread.add(name)
-            with self.findings.at(f"models.{name}.source"):
-                source = self.sources.find(section.source)
-                row = choose_converter(source.path, section.convert, self.registry, self.tools)
-                if row is None:
-                    self.unread.discard(name)
-                    continue
-                given = section.convert.files if section.convert else {}
-                found = {key: self.sources.find(reference) for key, reference in given.items()}
-                steps[name] = convert_step(
-                    name, row, source=source, stamp=self._stamped(source), section=section.convert, tools=self.tools,
-                    files={key: (file, self._stamped(file)) for key, file in found.items()}, store=self.runner.store,
-                    fingerprints=self.fingerprints,
-                )  # fmt: skip
-        self.steps |= {step.id: step for step in steps.values()}
-        runs = self.runner.run(tuple(steps.values()), keep_going=True) if steps else Runs()
-        for name, step in steps.items():
-            if step.id in runs.failed:
-                self.findings.add(f"models.{name}.source", runs.failed[step.id])
-        done = {name: runs.done[step.id] for name, step in steps.items() if step.id in runs.done}
-        self.unread -= set(done)
-        return done
+    def _models(self, targets: Mapping[str, tuple[str, ...]], toolchains: Mapping[str, Toolchain]) -> Prepared:
+        def newest(model: str) -> int | None:
+            infos = (toolchains[name].row.info for name in targets[model] if name in toolchains)
+            return min((info.opsets[1] for info in infos if info.opsets is not None), default=None)
 
-    def _stamp_models(self, conversions: Mapping[str, StepRun]) -> None:
-        for name, section in self.recipe.models.items():
-            if name in self.unread:
-                continue
-            with self.findings.at(f"models.{name}.source"):
-                source = self.sources.find(section.source)
-                if name in conversions:
-                    result = conversions[name].result
-                    made = SourceFile(
-                        reference=source.reference, path=self.runner.store.path(result.files["model"].digest)
-                    )
-                    files = stamp_model(made, self.runner.store, self.fingerprints)
-                    files = replace(files, origin=stamp_file(source.path), format=result.data["format"])
-                else:
-                    files = stamp_model(source, self.runner.store, self.fingerprints)
-                self.models[name] = files
-                self.inputs |= files.plan_inputs()
-
-    def _run_imports(self) -> dict[str, StepRun]:
-        steps = {name: import_step(name, files, self.runner.store, self.fingerprints)
-                 for name, files in self.models.items()}  # fmt: skip
-        self.steps |= {step.id: step for step in steps.values()}
-        runs = self.runner.run(tuple(steps.values()), keep_going=True)
-        for name, step in steps.items():
-            if step.id in runs.failed:
-                self.findings.add(f"models.{name}.source", runs.failed[step.id])
-        return {name: runs.done[step.id] for name, step in steps.items() if step.id in runs.done}
-
-    def _check_samples(self, imports: Mapping[str, StepRun]) -> None:
-        for name, run in imports.items():
-            specs = {spec.name: spec for spec in Imported(run.result).inputs}
-            for tensor, shape in self.recipe.models[name].sample.items():
-                path = f"models.{name}.sample.{tensor}"
-                if tensor not in specs:
-                    self._problem(path, f"the model has no input {tensor!r}, expected one of {', '.join(specs)}")
-                elif reason := shape_problem(specs[tensor], shape):
-                    self._problem(path, f"the shape {list(shape)} {reason}")
+        prepared = Models(
+            sections=self.recipe.models, sources=self.sources, registry=self.registry, tools=self.tools,
+            runner=self.runner, fingerprints=self.fingerprints, parity=self.parity, findings=self.findings,
+            opset=newest,
+        ).prepared()  # fmt: skip
+        self.steps |= prepared.steps
+        for files in prepared.files.values():
+            self.inputs |= files.plan_inputs()
+        return prepared
 
     def _compile_steps(
         self,
-        imports: Mapping[str, StepRun],
+        models: Prepared,
         targets: Mapping[str, tuple[str, ...]],
         toolchains: Mapping[str, Toolchain],
         checked: Mapping[str, CheckedPipeline],
     ) -> None:
+        imports = models.imports
         wanted = {
             model: Compilation(
                 model=model, imported=prepared.plan, cacheable=prepared.cacheable,
@@ -255,7 +204,7 @@ class _Resolver:
                 sample=self.recipe.models[model].sample,
             )
             for model in imports
-            if (prepared := self._compress_step(model)) is not None
+            if (prepared := self._compress_step(model, models.last[model])) is not None
         }  # fmt: skip
         for name, toolchain in toolchains.items():
             target = Target(
@@ -263,6 +212,9 @@ class _Resolver:
                 registry=self.registry, fingerprints=self.fingerprints, parity=self.parity,
             )  # fmt: skip
             mine = [one for model, one in wanted.items() if name in targets[model]]
+            for one in mine:
+                with self.findings.at(f"models.{one.model}"):
+                    check_opset(one.model, Imported(imports[one.model].result), toolchain)
             if not mine:
                 continue
             with self.findings.at(f"targets.{name}"):
@@ -281,9 +233,8 @@ class _Resolver:
                 )  # fmt: skip
                 self.steps[golden.id] = golden
 
-    def _compress_step(self, model: str) -> Step | None:
-        """The step whose result is compiled: that of the import, or of the compression; None where that is wrong."""
-        imported = self.steps[f"{model}/import"]
+    def _compress_step(self, model: str, imported: Step) -> Step | None:
+        """The step whose result is compiled: `imported`, or the compression after it; None where that is wrong."""
         section = self.recipe.models[model].compress
         path = f"models.{model}.compress" if section else "defaults.compress"
         section = section or self.recipe.defaults.compress
@@ -430,10 +381,6 @@ class _Resolver:
             sign=self.recipe.sign,
             release=self.recipe.release,
         )
-
-    def _problem(self, path: str, message: str) -> None:
-        problem = Problem(path=path, message=message)
-        self.findings.add(path, DocumentError("a problem with this recipe", problems=[problem]))
 
 
 def _signature(imported: Imported) -> ModelSignature:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sdkpack.build.context import BuildContext, step_context
@@ -20,7 +21,7 @@ from sdkpack.build.store import Store, StoredResult
 from sdkpack.documents.plan import PlanStep
 from sdkpack.errors import InterruptedRunError, SdkpackError
 
-__all__ = ["Runs", "Step", "StepRun", "StepRunner", "default_jobs"]
+__all__ = ["Runs", "Step", "StepRun", "StepRunner", "default_jobs", "step_runner"]
 
 Results = Mapping[str, StoredResult]
 
@@ -62,6 +63,34 @@ class Runs:
 def default_jobs() -> int:
     """As many as there are processors, but few enough that their models fit into memory together."""
     return min(len(os.sched_getaffinity(0)), 4)
+
+
+@contextmanager
+def step_runner(
+    store: Store,
+    *,
+    reporter: Reporter | None = None,
+    executor: Executor | None = None,
+    cancel: threading.Event | None = None,
+) -> Iterator[StepRunner]:
+    """A runner with this process's variables.
+
+    Args:
+        store: keeps what steps make.
+        reporter: gets told how it goes.
+        executor: runs the steps, in this process; threads of its own by default.
+        cancel: set it to stop.
+    """
+    chosen = executor or StepRunner.threads()
+    try:
+        yield StepRunner(
+            store=store, executor=chosen, reporter=reporter or NullReporter(), environment=dict(os.environ),
+            cancel=cancel or threading.Event(),
+        )  # fmt: skip
+    finally:
+        if executor is None:
+            # Not waited for: on a second ^C a step that does not listen must not hold the user up.
+            chosen.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True, kw_only=True)

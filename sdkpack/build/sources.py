@@ -11,8 +11,8 @@ import importlib.util
 import re
 import stat
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -30,7 +30,7 @@ _NEAR: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """A file that the author refers to."""
+    """A file, or a model's folder, that the author refers to."""
 
     reference: str
     """As the recipe writes it; this goes into the bundle."""
@@ -45,31 +45,38 @@ class Sources:
     Args:
         folder: the recipe's.
         package_paths: folders of packages (`pip install --target`), looked at before the installed ones.
+        given: references that the user himself gave as paths, which may lead anywhere.
     """
 
     folder: Path
     package_paths: tuple[Path, ...] = ()
+    given: Mapping[str, Path] = field(default_factory=dict)
 
-    def find(self, reference: str) -> SourceFile:
+    def find(self, reference: str, *, folders: bool = False) -> SourceFile:
         """
+        Args:
+            reference: as the recipe writes it.
+            folders: whether it may be a folder: some formats of models are.
+
         Raises:
             FileError: there is no such file, or the reference leads out of its folder; near names are told.
             UsageError: the reference is malformed.
         """
+        if reference in self.given:
+            return SourceFile(reference=reference, path=self.given[reference].resolve())
         scheme = _SCHEME.match(reference)
         if reference.startswith(PACKAGE_SCHEME):
-            return SourceFile(reference=reference, path=self._in_package(reference))
+            return SourceFile(reference=reference, path=self._in_package(reference, folders))
         if scheme:
             raise UsageError(
                 f"reference {reference!r} has the unknown scheme {scheme[1]!r}, "
                 "expected a file beside the recipe or package://PACKAGE/FILE",
                 hint="sdkpack downloads nothing: fetch the file first and put it beside the recipe",
             )
-        return SourceFile(
-            reference=reference, path=_beneath([self.folder], reference, reference, "the recipe's folder")
-        )
+        path = _beneath([self.folder], reference, reference, "the recipe's folder", folders)
+        return SourceFile(reference=reference, path=path)
 
-    def _in_package(self, reference: str) -> Path:
+    def _in_package(self, reference: str, folders_too: bool) -> Path:
         package, slash, file = reference.removeprefix(PACKAGE_SCHEME).partition("/")
         if not slash or not file or not _PACKAGE.fullmatch(package):
             suggestion = re.sub(r"[-.]", "_", package)
@@ -84,7 +91,7 @@ class Sources:
                 where=reference,
                 hint=f"pip install --no-deps --target DIR {package.replace('_', '-')}, then give --package-path DIR",
             )
-        return _beneath(folders, file, reference, f"package {package!r}")
+        return _beneath(folders, file, reference, f"package {package!r}", folders_too)
 
     def _folders_of(self, package: str) -> list[Path]:
         for folder in self.package_paths:
@@ -118,7 +125,7 @@ def _installed(package: str) -> list[Path]:
     return [path for location in locations or () if (path := Path(location)).is_dir()]
 
 
-def _beneath(roots: Sequence[Path], name: str, reference: str, what: str) -> Path:
+def _beneath(roots: Sequence[Path], name: str, reference: str, what: str, folders: bool) -> Path:
     parts = _parts(name, reference)
     for root in roots:
         try:
@@ -130,6 +137,8 @@ def _beneath(roots: Sequence[Path], name: str, reference: str, what: str) -> Pat
                 f"{reference!r} is a symbolic link that leads out of {what}",
                 hint="put a copy of the file in its place",
             )
+        if folders and real.is_dir():
+            return real
         if not stat.S_ISREG(real.stat().st_mode):
             raise FileError(f"{reference!r} is not a regular file", hint="name a file in it" if real.is_dir() else "")
         return real

@@ -72,7 +72,7 @@ def _facts(result: PackResult) -> dict[str, Any]:
 
 def _page(result: PackResult) -> str:
     evidence = [
-        f"{name} on {variant.target}: {found.check} {'proven' if found.passed else 'FAILED'}"
+        f"{name} on {variant.target}: {found.check} {'proven' if found.passed else 'not proven'}"
         for name, model in result.manifest.models.items()
         for variant in model.variants
         for found in variant.evidence

@@ -39,7 +39,8 @@ class Evidence(Part):
     """One finding of one step."""
 
     step: str
-    check: Literal["parity", "loss", "determinism", "accuracy", "coverage"]
+    check: Literal["conversion", "parity", "loss", "determinism", "accuracy", "coverage"]
+    """`conversion`: the source, run by its own framework, against the ONNX model made from it."""
     passed: bool
     reference: str
     """What the reference outputs came from: `onnx.reference 1.23.2`."""

@@ -26,9 +26,9 @@ class PlanStep(Part):
     """One step and all that its result depends on."""
 
     id: str
-    """`det/import`, `det/compress`, `det/compile/cpu`, `compile/npu` for models that are compiled together,
-    `read/golden`."""
-    kind: Literal["convert", "import", "compress", "compile", "golden", "pipeline-golden"]
+    """`det/import`, `det/check`, `det/cut`, `det/compress`, `det/compile/cpu`, `compile/npu` for
+    models that are compiled together, `read/golden`."""
+    kind: Literal["convert", "import", "check", "cut", "export", "compress", "compile", "golden", "pipeline-golden"]
     plugin: str
     """What does it: `acme.npu2`, or `sdkpack` itself."""
     fingerprint: str

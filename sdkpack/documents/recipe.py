@@ -12,13 +12,16 @@ from sdkpack.documents.findings import near, several
 from sdkpack.documents.manifest import BundleName, Version, name_clashes
 from sdkpack.documents.pipeline import BatchPolicy, ParamSpec, TypeText, reserved_inputs
 from sdkpack.errors import Problem
+from sdkpack.types import DTYPES
 
 __all__ = [
     "BundleSection",
     "CompressSection",
     "ConvertSection",
+    "CutSection",
     "DefaultsSection",
     "EncryptSection",
+    "InputSection",
     "ModelSection",
     "NoticeSection",
     "PipelineSection",
@@ -47,9 +50,61 @@ class ConvertSection(Part):
     converter: NamespacedName | None = None
     """Absent: the one that knows the file best."""
     files: dict[str, str] = Field(default_factory=dict)
-    """Further files of the model, by the names that the converter gives them: `{ prototxt = "deploy.prototxt" }`."""
+    """Further files, or folders, of the model, by the names that the converter gives them:
+    `{ prototxt = "deploy.prototxt" }`."""
     params: dict[str, Json] = Field(default_factory=dict, alias="with")
     """The converter plugin's own settings."""
+    opset: Annotated[int, Field(ge=7)] | None = None
+    """The newest version of ONNX's operators to write; absent: what the model's targets take."""
+    allow_code: bool = False
+    """Lets code that the source brings (a Python module, a pickle, a Lambda layer) run, in the converter's own process
+    and nowhere else."""
+    compare: bool = True
+    """Whether the source is run with its own framework and the result held against it, where the converter can."""
+    max_error: Annotated[float, Field(ge=0)] | None = None
+    """The greatest normalised error of any output that is accepted: max |a - b| / max |source|. Absent: the tolerance
+    of float32."""
+
+
+class CutSection(Part):
+    """The part of a model's graph to keep, by names of its tensors."""
+
+    inputs: tuple[str, ...] = ()
+    """Where it begins; absent: the model's own inputs, as far as the outputs need them."""
+    outputs: tuple[str, ...] = ()
+    """Where it ends; absent: the model's own outputs."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> CutSection:
+        if not self.inputs and not self.outputs:
+            raise ValueError("a cut names inputs, outputs or both")
+        return self
+
+
+class InputSection(Part):
+    """One input of a model, as far as its file does not say it, and what it is fed for comparisons."""
+
+    shape: tuple[Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=patterns.SYMBOL)], ...] | None = None
+    """Sizes; a name stays open under that name."""
+    dtype: str | None = None
+    """As NumPy names it; float32 where neither this nor the source says."""
+    layout: str | None = None
+    """`NCHW`, `NHWC`."""
+    range: tuple[float, float] | None = None
+    """Least and greatest number of made inputs; for integers, both are used."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> InputSection:
+        problems = []
+        if self.dtype is not None and self.dtype not in DTYPES:
+            hint = near(self.dtype, DTYPES)
+            problems.append(Problem(path="dtype", message="unknown element type", got=repr(self.dtype), hint=hint))
+        if self.range is not None and not self.range[0] < self.range[1]:
+            problems.append(Problem(path="range", message="empty", got=str(list(self.range)),
+                                    expected="the least number first"))  # fmt: skip
+        if problems:
+            raise several(problems)
+        return self
 
 
 class CompressSection(Part):
@@ -78,8 +133,11 @@ class ModelSection(Part):
     """One model and where it comes from."""
 
     source: str
-    """A file beside the recipe, or `package://PACKAGE/FILE`: ONNX, or what an installed converter reads."""
+    """A file beside the recipe, or `package://PACKAGE/FILE`: ONNX, or what an installed converter reads; a folder,
+    where the format is one."""
     convert: ConvertSection | None = None
+    inputs: dict[str, InputSection] = Field(default_factory=dict)
+    cut: CutSection | None = None
     compress: CompressSection | None = None
     license: str | None = None
     targets: tuple[Name, ...] | None = None

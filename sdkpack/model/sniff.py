@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
+from pathlib import Path
 from typing import Final
 
-__all__ = ["looks_like"]
+__all__ = ["is_onnx", "looks_like"]
 
 _CONVERT: Final = "convert it to ONNX first"
 _AGAIN: Final = "download the file itself"
@@ -30,6 +32,30 @@ _MAGICS: Final[tuple[tuple[int, bytes, str, str], ...]] = (
     (0, b"\x89PNG", "a PNG image", _AGAIN),
     (0, b"\xff\xd8\xff", "a JPEG image", _AGAIN),
 )
+
+
+_OUTER: Final = {(1, 0), (7, 2), (8, 2)}
+"""Number and wire type of `ir_version`, `graph` and `opset_import`: Caffe's networks use the same numbers otherwise."""
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether a file has the outer form of an ONNX model, whatever it is called. Reads the heads of a few fields only.
+
+    Source: `ModelProto` in onnx.proto; IR versions from 3 on must state the imported opsets.
+    """
+    from sdkpack.errors import ModelError
+    from sdkpack.model.wire import top_fields
+
+    with path.open("rb") as file:
+        try:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (ValueError, OSError):
+            return False  # empty, or not a file that can be mapped
+        with data:
+            try:
+                return top_fields(data) >= _OUTER
+            except ModelError:
+                return False
 
 
 def looks_like(head: bytes) -> tuple[str, str] | None:

@@ -8,11 +8,11 @@ Source: https://protobuf.dev/programming-guides/encoding (wire types, varints).
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from sdkpack.errors import ModelError
 
-__all__ = ["MAX_LEVELS", "RECURSIVE", "scan"]
+__all__ = ["MAX_LEVELS", "RECURSIVE", "scan", "top_fields"]
 
 MAX_LEVELS: Final = 90
 """Nested messages. Protobuf's own parsers stop at 100, some by crashing; a graph in a graph costs three levels."""
@@ -33,6 +33,13 @@ RECURSIVE: Final[dict[str, dict[int, str]]] = {
 """Message -> field number -> message, for every field through which a message can come to contain itself."""
 
 _VARINT, _FIXED64, _BYTES, _GROUP, _END_GROUP, _FIXED32 = range(6)
+
+
+class Bytes(Protocol):
+    """`bytes`, or a file that is mapped into memory."""
+
+    def __getitem__(self, index: int, /) -> int: ...
+    def __len__(self) -> int: ...
 
 
 def scan(data: bytes) -> frozenset[int]:
@@ -65,7 +72,22 @@ def scan(data: bytes) -> frozenset[int]:
     return frozenset(top)
 
 
-def _tag(data: bytes, at: int, end: int) -> tuple[int, int, int]:
+def top_fields(data: Bytes) -> frozenset[tuple[int, int]]:
+    """Field numbers and wire types of a message's own level; what they hold is not looked at.
+
+    Raises:
+        ModelError: the bytes are truncated, or no protobuf message.
+    """
+    top: set[tuple[int, int]] = set()
+    at = 0
+    while at < len(data):
+        number, wire, at = _tag(data, at, len(data))
+        top.add((number, wire))
+        at = _value(data, at, len(data), wire)[1]
+    return frozenset(top)
+
+
+def _tag(data: Bytes, at: int, end: int) -> tuple[int, int, int]:
     key, after = _varint(data, at, end)
     number, wire = key >> 3, key & 7
     if number == 0 or wire > _FIXED32:
@@ -76,7 +98,7 @@ def _tag(data: bytes, at: int, end: int) -> tuple[int, int, int]:
     return number, wire, after
 
 
-def _value(data: bytes, at: int, end: int, wire: int) -> tuple[int, int]:
+def _value(data: Bytes, at: int, end: int, wire: int) -> tuple[int, int]:
     """Where the field's content starts and stops."""
     if wire == _VARINT:
         return at, _varint(data, at, end)[1]
@@ -89,7 +111,7 @@ def _value(data: bytes, at: int, end: int, wire: int) -> tuple[int, int]:
     return start, start + length
 
 
-def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+def _varint(data: Bytes, at: int, end: int) -> tuple[int, int]:
     value = shift = 0
     for position in range(at, min(at + 10, end)):
         byte = data[position]
@@ -102,7 +124,7 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
     raise ModelError(f"number longer than 10 bytes at byte {at}: not a protobuf file, or damaged")
 
 
-def _truncated(data: bytes, needed: int, end: int, at: int) -> None:
+def _truncated(data: Bytes, needed: int, end: int, at: int) -> None:
     if end == len(data):
         raise ModelError(
             f"truncated: the field at byte {at} ends at byte {needed}, the file at byte {end}",

@@ -73,7 +73,13 @@ class ConvertResult:
     model: Path
     """In the work folder; ONNX in one file, or with external data beside it; or a file of the format asked for."""
     files: Mapping[str, Path] = field(default_factory=dict)
-    """Further files that a foreign format consists of, by role, in the work folder: `prototxt`."""
+    """Further files that a foreign format consists of, in the work folder, by the role under which a converter of the
+    other direction takes them in its request's `files`: the core reads back what was written."""
+    inputs: tuple[TensorSpec, ...] = ()
+    """What the source's format says of the result's inputs beyond ONNX, by name: layout (`NHWC`) and quantisation.
+    Types and shapes are read from the result itself."""
+    outputs: tuple[TensorSpec, ...] = ()
+    """The same of its outputs."""
     notes: tuple[str, ...] = ()
     """What the author should know: a layer that was approximated, a dimension that was fixed."""
     tools: Mapping[str, str] = field(default_factory=dict)
@@ -102,7 +108,8 @@ class EvaluateResult:
 
     outputs: tuple[Path, ...]
     """One npz a sample, in their order, in the work folder: arrays by the *converted* model's output names, and those
-    `tensors` that the source can show, with the shapes and layout of the converted model."""
+    `tensors` that the source can show, with the shapes and layout of the converted model. None at all where this source
+    cannot be run here; the notes then say why."""
     notes: tuple[str, ...] = ()
     """What the author should know: the source was in training mode."""
     tools: Mapping[str, str] = field(default_factory=dict)

@@ -164,11 +164,23 @@ class ConverterInfo(PluginInfo):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerInfo(PluginInfo):
-    """Makes a model smaller or faster without changing what it means."""
+    """Makes a model smaller or faster without changing what it means. One descriptor a pass, or a stage of a library
+    whose passes only work together.
+
+    Capability words: `large` (works on a model without holding its weights in memory; others are left out for models
+    beyond a limit), `network`.
+    """
 
     half: Half
     category: str
     """What kind of change: `constant-folding`, `arithmetic`, `dependency`, `function`, `fusion`, `information`."""
+    level: Literal["safe", "standard", "max", "named"] = "standard"
+    """The lowest level of a recipe at which it runs; `named`: only where a recipe names it."""
+    after: tuple[str, ...] = ()
+    """Names of passes that run before it, where they run at all. A pass may stand in several rounds; those that nothing
+    orders run by their names."""
+    repeats: bool = True
+    """Whether it is worth running again after others changed the model; False where one time is enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

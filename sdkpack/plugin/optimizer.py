@@ -20,6 +20,10 @@ class OptimizeRequest:
     model: ModelInput
     params: Any = None
     """An instance of the descriptor's params dataclass."""
+    opsets: tuple[int, int] | None = None
+    """The oldest and the newest version of ONNX's own operators that the model may import afterwards; None: any."""
+    domains: tuple[str, ...] = ("", "ai.onnx.ml")
+    """Domains of operators that the model may use afterwards, beside those that it uses already. `""` is ONNX's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +40,13 @@ class OptimizeResult:
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """One kind of change that keeps what a model means. Inputs and outputs keep their names, types and shapes.
+    """One kind of change that keeps what a model means. Inputs and outputs keep their names, types, order and shapes,
+    open dimensions their names; an open dimension stays open.
 
-    The core compares the result with what came in and goes on without it where they differ.
+    The same model gives the same bytes, and a second run of all passes changes nothing. The core guards every pass: it
+    loads the result, compares interface, operators, size and the outputs on several inputs and sizes with what came in,
+    and goes on without the pass where anything differs. So a pass need not be right for every model; it has to be worth
+    trying.
     """
 
     def probe(self) -> Probe:

@@ -13,13 +13,13 @@ from typing import Any, Final
 
 from sdkpack.build.context import BuildContext
 from sdkpack.build.steps.absorbing import Absorbable
+from sdkpack.build.steps.specs import entries
 from sdkpack.build.store import Store, StoredFile
-from sdkpack.documents.manifest import TensorEntry
 from sdkpack.errors import GateError, PluginBrokenError
 from sdkpack.plugin.runtime import CompiledModel, CompileResult, ModelInput
 from sdkpack.types import TensorSpec
 
-__all__ = ["Answer", "entries"]
+__all__ = ["Answer"]
 
 # Roles become names of files in the bundle.
 _ROLE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -180,8 +180,3 @@ class Answer:
 def _suffix(path: Path) -> str:
     """Kept in the bundle: some libraries choose their reader by it."""
     return path.suffix if _SUFFIX.fullmatch(path.suffix) else ""
-
-
-def entries(specs: tuple[TensorSpec, ...]) -> list[Any]:
-    """Specs as JSON."""
-    return [TensorEntry.of(spec).model_dump(mode="json", exclude_none=True) for spec in specs]

@@ -15,7 +15,7 @@ from sdkpack.build.runner import Results, Step
 from sdkpack.build.steps.absorbing import NOTHING, Absorbable
 from sdkpack.build.steps.calibration import ModelSample, lay_out
 from sdkpack.build.steps.compiled import Answer
-from sdkpack.build.steps.importing import Imported
+from sdkpack.build.steps.importing import FORMAT, Imported
 from sdkpack.build.steps.keys import plan_step
 from sdkpack.build.steps.parity import ParitySettings, check_parity
 from sdkpack.build.steps.prior import Prior
@@ -23,7 +23,7 @@ from sdkpack.build.steps.variants import Opener
 from sdkpack.build.store import Store, StoredFile, StoredResult
 from sdkpack.documents.plan import PlanStep
 from sdkpack.documents.recipe import TargetSection
-from sdkpack.errors import PluginError, PluginMissingError, UsageError
+from sdkpack.errors import PluginError, PluginMissingError, StepError, UsageError
 from sdkpack.host.params import ParamSchema
 from sdkpack.host.registry import Registered, Registry
 from sdkpack.host.tools import ToolHost
@@ -32,7 +32,16 @@ from sdkpack.model.table import read_table
 from sdkpack.plugin.info import RuntimeInfo
 from sdkpack.plugin.runtime import Compiler, CompileRequest, ModelInput
 
-__all__ = ["Compilation", "Target", "Toolchain", "compile_step", "find_toolchain", "joint_steps", "model_input"]
+__all__ = [
+    "Compilation",
+    "Target",
+    "Toolchain",
+    "check_opset",
+    "compile_step",
+    "find_toolchain",
+    "joint_steps",
+    "model_input",
+]
 
 _JOINT: Final = "compile.joint"
 _INLINE_BELOW_BYTES: Final = 256 << 20
@@ -75,6 +84,24 @@ def find_toolchain(runtime: str, registry: Registry, tools: ToolHost) -> Toolcha
         raise PluginError(f"runtime {runtime!r} cannot compile here: {probe.missing or 'no reason given'}",
                           hint=probe.mend)  # fmt: skip
     return Toolchain(row=row, compiler=compiler, fingerprint=probe.fingerprint)
+
+
+def check_opset(model: str, imported: Imported, toolchain: Toolchain) -> None:
+    """
+    Raises:
+        StepError: the model's operators are of another version than the runtime says that it takes.
+    """
+    window, have = toolchain.row.info.opsets, dict(imported.opsets).get("")
+    if window is None or have is None or window[0] <= have <= window[1]:
+        return
+    near = window[1] if have > window[1] else window[0]
+    converted = imported.result.data["format"] != FORMAT
+    raise StepError(
+        f"runtime {toolchain.name!r} cannot compile {model!r}: its operators are of opset {have}, "
+        f"expected {window[0]} to {window[1]}",
+        hint=f"models.{model}.convert.opset = {near}" if converted else
+        f"export it with opset {near}, or bring it there with onnx.version_converter.convert_version",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,6 +315,7 @@ class _Check:
             "evidence": [*imported.result.data.get("evidence", ()), *evidence],
             "isolation": context.isolation,
             "sample": sample,
+            "ranges": imported.result.data.get("ranges", {}),
             "tolerance": max(tolerances, default=0.0),
         }
         return StoredResult(files=result.files, data=facts)

@@ -129,8 +129,9 @@ class _Work:
             "inputs": before.result.data["inputs"],
             "outputs": before.result.data["outputs"],
             "metadata": before.result.data["metadata"],
+            "ranges": before.result.data.get("ranges", {}),
             "precision": result.precision,
-            "evidence": [loss],
+            "evidence": [*before.result.data.get("evidence", ()), loss],
             "isolation": context.isolation,
         }
         return StoredResult(files=after.files, data=data)
@@ -207,7 +208,9 @@ class _Work:
                 arrays = [_read_samples(file, stamp, before.inputs) for file, stamp in self.samples]
                 return arrays, [run(one) for one in arrays]
             specs = given_shapes(before.inputs, self.sample)
-            inputs, outputs = fit_samples(specs, run, seed=self.parity.seed, what=f"model {self.model!r}")
+            inputs, outputs = fit_samples(
+                specs, run, seed=self.parity.seed, what=f"model {self.model!r}", ranges=before.ranges
+            )
             return [inputs], [outputs]
         except StepError as error:
             raise self._unmeasured(error) from error

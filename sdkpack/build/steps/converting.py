@@ -1,159 +1,193 @@
-"""Convert: from a model of another format to ONNX, by the plugin that knows the format best."""
+"""Convert: from a model of another format to ONNX, by the plugin that knows the format best.
+
+What comes out is imported in the same step: checked, split into graph and weights, its facts read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sdkpack.build.context import BuildContext
-from sdkpack.build.digests import FileStamp
+from sdkpack.build.digests import FileStamp, Stamp
 from sdkpack.build.fingerprint import Fingerprints
+from sdkpack.build.formats import ONNX_MEDIA_TYPE
 from sdkpack.build.runner import Results, Step
 from sdkpack.build.sources import SourceFile
+from sdkpack.build.steps.declaring import Declared
+from sdkpack.build.steps.importing import LIBRARIES, import_file
 from sdkpack.build.steps.keys import plan_step
 from sdkpack.build.store import Store, StoredResult
 from sdkpack.documents.recipe import ConvertSection
-from sdkpack.errors import PluginBrokenError, PluginError
+from sdkpack.errors import PluginBrokenError, PluginError, UsageError
 from sdkpack.host.params import ParamSchema
-from sdkpack.host.registry import Registered, Registry
+from sdkpack.host.registry import Registered
 from sdkpack.host.tools import ToolHost
-from sdkpack.plugin.converter import Converter, ConvertRequest, ConvertResult, SniffRequest
+from sdkpack.plugin.converter import Converter, ConvertRequest, ConvertResult
 from sdkpack.plugin.info import ConverterInfo
+from sdkpack.types import TensorSpec
 
-__all__ = ["ONNX_MEDIA_TYPE", "choose_converter", "convert_step"]
+__all__ = ["Conversion", "checked_result", "conversion_of", "convert_step"]
 
-ONNX_MEDIA_TYPE: Final = "application/vnd.onnx"
-
-_HEAD_BYTES: Final = 4096
-_MAGIC, _SUFFIX = 0.8, 0.3
-
-
-def choose_converter(
-    source: Path, section: ConvertSection | None, registry: Registry, tools: ToolHost
-) -> Registered[ConverterInfo] | None:
-    """The converter for a file: the one that the recipe names, else the one that is surest; None for ONNX.
-
-    Magic bytes and suffixes are compared without a plugin's code. A converter is asked to look into the file only where
-    these do not decide, because its answer may cost an environment.
-
-    Raises:
-        PluginError: several are equally sure.
-        PluginMissingError: the recipe names one that is not installed.
-    """
-    if section is not None and section.converter is not None:
-        return registry.converter(section.converter)
-    rows = [row for row in registry.converters() if ONNX_MEDIA_TYPE in row.info.writes]
-    with source.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    scores = {row.info.name: _declared(row.info, source, head) for row in rows}
-    best = max(scores.values(), default=0.0)
-    if source.suffix.lower() == ".onnx" and best < _MAGIC:
-        return None
-    likely = [row for row in rows if scores[row.info.name] == best]
-    if len(likely) > 1 or not best:
-        for row in (row for row in likely if "sniff" in row.info.capabilities):
-            scores[row.info.name] = max(best, _sniffed(row, source, tools))
-        best = max(scores.values(), default=0.0)
-        likely = [row for row in rows if scores[row.info.name] == best]
-    if not best:
-        return None
-    if len(likely) > 1:
-        names = [row.info.name for row in likely]
-        raise PluginError(
-            f"the converters {' and '.join(map(repr, names))} both claim {source.name!r}",
-            hint=f"name one in the recipe, for its model: convert.converter = {names[0]!r}",
-        )
-    return likely[0]
-
-
-def _declared(info: ConverterInfo, source: Path, head: bytes) -> float:
-    if any(head[magic.offset : magic.offset + len(magic.content)] == magic.content for magic in info.magics):
-        return _MAGIC
-    return _SUFFIX if source.suffix.lower() in info.suffixes else 0.0
-
-
-def _sniffed(row: Registered[ConverterInfo], source: Path, tools: ToolHost) -> float:
-    converter: Converter = tools.open(row, row.info.half)
-    return min(max(float(converter.sniff(SniffRequest(source=source)).score), 0.0), 1.0)
-
-
-def convert_step(
-    model: str,
-    row: Registered[ConverterInfo],
-    *,
-    source: SourceFile,
-    stamp: FileStamp,
-    files: Mapping[str, tuple[SourceFile, FileStamp]],
-    section: ConvertSection | None,
-    tools: ToolHost,
-    store: Store,
-    fingerprints: Fingerprints,
-) -> Step:
-    """The step that converts one model.
-
-    Raises:
-        PluginError: the converter's toolchain is missing.
-        DocumentError: the converter refuses its settings.
-    """
-    schema = ParamSchema(row.info)
-    params = schema.instance(section.params if section else {}, path=f"models.{model}.convert.with")
-    converter: Converter = tools.open(row, row.info.half)
-    probe = converter.probe()
-    if not probe.ok:
-        raise PluginError(
-            f"converter {row.info.name!r} cannot work here: {probe.missing or 'no reason given'}", hint=probe.mend
-        )
-    plan = plan_step(
-        id=f"{model}/convert",
-        kind="convert",
-        plugin=row.info.name,
-        fingerprint=f"{fingerprints.plugin(row.plugin)}; {probe.fingerprint}",
-        params={"with": schema.dump(params), "files": sorted(files)},
-        files=(stamp.digest, *(files[name][1].digest for name in sorted(files))),
-    )
-    work = _Work(model=model, converter=converter, row=row, source=source, stamp=stamp, files=files, params=params,
-                 store=store)  # fmt: skip
-    return Step(plan=plan, work=work, cacheable=bool(probe.fingerprint))
+_CODE: Final = "code"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Work:
-    model: str
-    converter: Converter
-    row: Registered[ConverterInfo]
-    source: SourceFile
-    stamp: FileStamp
-    files: Mapping[str, tuple[SourceFile, FileStamp]]
-    params: Any
-    store: Store
+class Conversion:
+    """One model to convert: with what, from what, with which settings."""
 
-    def __call__(self, _: Results, context: BuildContext) -> StoredResult:
-        context.progress(None, f"converting with {self.row.info.name}")
-        request = ConvertRequest(
+    model: str
+    row: Registered[ConverterInfo]
+    converter: Converter
+    fingerprint: str
+    """Of the toolchain; empty where it has none."""
+    source: SourceFile
+    stamp: Stamp
+    files: Mapping[str, tuple[SourceFile, Stamp]] = field(default_factory=dict)
+    section: ConvertSection = field(default_factory=ConvertSection)
+    params: Any = None
+    inputs: tuple[TensorSpec, ...] = ()
+    opset: int | None = None
+    samples: tuple[tuple[SourceFile, FileStamp], ...] = ()
+    writes: str = ONNX_MEDIA_TYPE
+
+    def request(self) -> ConvertRequest:
+        return ConvertRequest(
             name=self.model,
             source=self.source.path,
             files={name: file.path for name, (file, _) in self.files.items()},
             params=self.params,
+            inputs=self.inputs,
+            opset=self.opset,
+            writes=self.writes,
+            allow_code=self.section.allow_code,
+            samples=tuple(file.path for file, _ in self.samples),
         )
-        result: object = self.converter.convert(request, context)
-        where = f"converter {self.row.info.name!r}"
-        if not isinstance(result, ConvertResult):
-            raise PluginBrokenError(f"{where} returned a {type(result).__name__}, expected a ConvertResult")
-        if not result.model.resolve().is_relative_to(context.work.resolve()) or not result.model.is_file():
-            raise PluginBrokenError(f"{where} returned no file of its work folder: {result.model.name!r}")
-        # What was read while it changed could be a mixture of two models.
+
+    def facts(self) -> dict[str, Any]:
+        """All settings as JSON, for the step's key; absent what plays no part."""
+        facts: dict[str, Any] = {
+            "with": ParamSchema(self.row.info).dump(self.params),
+            "files": sorted(self.files),
+            "inputs": [[spec.name, spec.dtype, list(spec.shape), spec.layout] for spec in self.inputs],
+            "opset": self.opset,
+            "writes": self.writes if self.writes != ONNX_MEDIA_TYPE else None,
+            "allow_code": self.section.allow_code or None,
+        }
+        return {name: value for name, value in facts.items() if value not in (None, []) or name in ("with", "files")}
+
+    def digests(self) -> tuple[str, ...]:
+        files = (self.files[name][1].digest for name in sorted(self.files))
+        return (self.stamp.digest, *files, *(stamp.digest for _, stamp in self.samples))
+
+    def check_unchanged(self) -> None:
+        """What was read while it changed could be a mixture of two models."""
         self.stamp.check_unchanged(self.source.path)
         for file, stamp in self.files.values():
             stamp.check_unchanged(file.path)
+
+
+def conversion_of(
+    model: str,
+    row: Registered[ConverterInfo],
+    *,
+    source: SourceFile,
+    stamp: Stamp,
+    files: Mapping[str, tuple[SourceFile, Stamp]],
+    section: ConvertSection | None,
+    tools: ToolHost,
+    inputs: Sequence[TensorSpec] = (),
+    opset: int | None = None,
+    samples: Sequence[tuple[SourceFile, FileStamp]] = (),
+    writes: str = ONNX_MEDIA_TYPE,
+) -> Conversion:
+    """What is to be done, with the converter opened and its settings checked.
+
+    Raises:
+        UsageError: code is allowed to a converter that takes none.
+        PluginError: the converter's toolchain is missing.
+        PluginBrokenError: it asks to run a source's code in this process.
+        DocumentError: the converter refuses its settings.
+    """
+    section = section or ConvertSection()
+    name, half = row.info.name, row.info.half
+    if section.allow_code and _CODE not in row.info.capabilities:
+        raise UsageError(f"converter {name!r} takes no sources with code", hint="leave out allow_code for this model")
+    if section.allow_code and half.isolation == "in-process":
+        raise PluginBrokenError(
+            f"converter {name!r} would run a source's code in this process", hint="tell the plugin's author"
+        )
+    params = ParamSchema(row.info).instance(section.params, path=f"models.{model}.convert.with")
+    converter: Converter = tools.open(row, half)
+    probe = converter.probe()
+    if not probe.ok:
+        raise PluginError(f"converter {name!r} cannot work here: {probe.missing or 'no reason given'}", hint=probe.mend)
+    newest = [version for version in (section.opset, opset) if version is not None]
+    return Conversion(
+        model=model, row=row, converter=converter, fingerprint=probe.fingerprint, source=source, stamp=stamp,
+        files=files, section=section, params=params, inputs=tuple(inputs), opset=min(newest, default=None),
+        samples=tuple(samples), writes=writes,
+    )  # fmt: skip
+
+
+def convert_step(conversion: Conversion, declared: Declared, store: Store, fingerprints: Fingerprints) -> Step:
+    """The step that converts one model.
+
+    Args:
+        conversion: what is to be done.
+        declared: what the author says of the result's inputs.
+        store: where the result goes.
+        fingerprints: of this build.
+    """
+    row = conversion.row
+    plan = plan_step(
+        id=f"{conversion.model}/convert",
+        kind="convert",
+        plugin=row.info.name,
+        fingerprint=f"{fingerprints.plugin(row.plugin)}; {conversion.fingerprint}; {fingerprints.core(*LIBRARIES)}",
+        params=conversion.facts() | declared.as_json(),
+        files=conversion.digests(),
+    )
+    return Step(plan=plan, work=_Work(conversion, declared, store), cacheable=bool(conversion.fingerprint))
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    conversion: Conversion
+    declared: Declared
+    store: Store
+
+    def __call__(self, _: Results, context: BuildContext) -> StoredResult:
+        made = self.conversion
+        name = made.row.info.name
+        context.progress(None, f"converting with {name}")
+        result = checked_result(made.converter.convert(made.request(), context), name, context)
+        made.check_unchanged()
         for note in result.notes:
             context.warn(note)
-        stored = self.store.adopt(result.model, ONNX_MEDIA_TYPE)
-        data = {
-            "format": self.row.info.reads[0],
+        # Read as an author's file is: the toolchain is no more trusted.
+        imported = import_file(result.model, self.store, context, name=f"the result of {name!r}")
+        facts = {
+            "format": made.row.info.reads[0],
             "notes": list(result.notes),
             "tools": dict(result.tools),
             "isolation": context.isolation,
         }
-        return StoredResult(files={"model": stored}, data=data)
+        data = self.declared.applied(imported.data, (*result.inputs, *result.outputs))
+        return StoredResult(files=imported.files, data={**data, **facts})
+
+
+def checked_result(result: object, converter: str, context: BuildContext) -> ConvertResult:
+    """A converter's answer, if it is one.
+
+    Raises:
+        PluginBrokenError: it is none, or names what is no file of the work folder.
+    """
+    where = f"converter {converter!r}"
+    if not isinstance(result, ConvertResult):
+        raise PluginBrokenError(f"{where} returned a {type(result).__name__}, expected a ConvertResult")
+    for path in (result.model, *result.files.values()):
+        if not path.resolve().is_relative_to(context.work.resolve()) or path.is_symlink() or not path.is_file():
+            raise PluginBrokenError(f"{where} returned no file of its work folder: {path.name!r}")
+    return result

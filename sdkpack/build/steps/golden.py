@@ -11,7 +11,8 @@ from sdkpack.build.digests import canonical_json
 from sdkpack.build.npz import write_npz
 from sdkpack.build.runner import Results, Step
 from sdkpack.build.steps.keys import plan_step
-from sdkpack.build.steps.variants import Opener, entries_of
+from sdkpack.build.steps.specs import entries_of
+from sdkpack.build.steps.variants import Opener
 from sdkpack.build.store import Store, StoredFile, StoredResult
 from sdkpack.documents.pipeline import Pipeline
 from sdkpack.documents.plan import PlanStep
@@ -74,7 +75,7 @@ def _record(
         return StoredResult()  # it takes what the absorbed steps take: a run of its pipeline is recorded instead
     context.progress(None, "recording a run")
     specs = given_shapes(tuple(entry.spec() for entry in entries_of(compiled.data["inputs"])), compiled.data["sample"])
-    inputs = make_samples(specs, seed=seed)
+    inputs = make_samples(specs, seed=seed, ranges=compiled.data.get("ranges"))
     loaded = opener.open(compiled, model=model)
     try:
         outputs = loaded(inputs)

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sdkpack.build.context import BuildContext
-from sdkpack.build.digests import FileStamp, digest_json
+from sdkpack.build.digests import FileStamp, Stamp, digest_json
 from sdkpack.build.fingerprint import Fingerprints
 from sdkpack.build.runner import Results, Step
 from sdkpack.build.sources import SourceFile
+from sdkpack.build.steps.declaring import Declared
 from sdkpack.build.steps.keys import plan_step
+from sdkpack.build.steps.specs import entries, specs_of
 from sdkpack.build.store import Store, StoredResult
-from sdkpack.documents.manifest import TensorEntry
 from sdkpack.documents.plan import PlanInput
 from sdkpack.errors import FileError
 from sdkpack.model.table import GRAPH_MEDIA_TYPE, TENSORS_MEDIA_TYPE, WEIGHTS_MEDIA_TYPE
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from sdkpack.model.facts import ModelFacts
     from sdkpack.model.load import LoadedModel
 
-__all__ = ["LIBRARIES", "Imported", "ModelFiles", "import_file", "import_step", "stamp_model"]
+__all__ = ["FORMAT", "LIBRARIES", "Imported", "ModelFiles", "import_file", "import_step", "stamp_model"]
 
 FORMAT: Final = "onnx"
 LIBRARIES: Final = ("onnx", "numpy", "protobuf")
@@ -35,23 +36,22 @@ class ModelFiles:
     """An author's model: the file and the external data that it names."""
 
     source: SourceFile
-    stamp: FileStamp
+    stamp: Stamp
     external: Mapping[str, FileStamp]
     """By location, as the model writes it. A file that cannot be read is absent here, and refused by the step."""
     missing: tuple[str, ...] = ()
-    origin: FileStamp | None = None
-    """Of the author's file, where `source` is what a converter made of it."""
+    others: tuple[tuple[str, Stamp], ...] = ()
+    """Further files of a model of another format, by reference."""
     format: str = FORMAT
-
-    @property
-    def authored(self) -> FileStamp:
-        return self.origin or self.stamp
 
     def plan_inputs(self) -> dict[str, PlanInput]:
         reference = self.source.reference
-        inputs = {reference: _plan_input(reference, self.authored)}
+        inputs = {reference: _plan_input(reference, self.stamp)}
+        stamp: Stamp
         for location, stamp in self.external.items():
             inputs[f"{reference}#{location}"] = _plan_input(f"{reference}#{location}", stamp)
+        for other, stamp in self.others:
+            inputs[other] = _plan_input(other, stamp)
         return inputs
 
     def digests(self) -> tuple[str, ...]:
@@ -71,11 +71,16 @@ class Imported:
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        return _specs(self.result.data["inputs"])
+        return specs_of(self.result.data["inputs"])
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        return _specs(self.result.data["outputs"])
+        return specs_of(self.result.data["outputs"])
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Least and greatest number of made inputs, where the author says so."""
+        return {name: (least, most) for name, (least, most) in self.result.data.get("ranges", {}).items()}
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -117,27 +122,26 @@ def stamp_model(source: SourceFile, store: Store, fingerprints: Fingerprints) ->
     return ModelFiles(source=source, stamp=stamp, external=external, missing=tuple(missing))
 
 
-def import_step(name: str, files: ModelFiles, store: Store, fingerprints: Fingerprints) -> Step:
+def import_step(
+    name: str, files: ModelFiles, store: Store, fingerprints: Fingerprints, declared: Declared | None = None
+) -> Step:
     """The step that imports one model."""
+    said = declared or Declared()
     plan = plan_step(
         id=f"{name}/import",
         kind="import",
         plugin="sdkpack",
         fingerprint=fingerprints.core(*LIBRARIES),
-        params={"locations": sorted(files.external)},
+        params={"locations": sorted(files.external)} | said.as_json(),
         files=files.digests(),
     )
 
     def work(_: Results, context: BuildContext) -> StoredResult:
-        return _import(files, store, context)
+        result = import_file(files.source.path, store, context, name=files.source.reference)
+        files.check_unchanged()
+        return StoredResult(files=result.files, data=said.applied(result.data))
 
     return Step(plan=plan, work=work, cacheable=not files.missing)
-
-
-def _import(files: ModelFiles, store: Store, context: BuildContext) -> StoredResult:
-    result = import_file(files.source.path, store, context, name=files.source.reference)
-    files.check_unchanged()
-    return result
 
 
 def import_file(path: Path, store: Store, context: BuildContext, *, name: str) -> StoredResult:
@@ -182,8 +186,8 @@ def _write_weights(path: Path, weights: Any, context: BuildContext) -> None:
 
 def _facts(facts: ModelFacts, model: LoadedModel) -> dict[str, Any]:
     return {
-        "inputs": [TensorEntry.of(spec).model_dump(mode="json", exclude_none=True) for spec in facts.inputs],
-        "outputs": [TensorEntry.of(spec).model_dump(mode="json", exclude_none=True) for spec in facts.outputs],
+        "inputs": entries(facts.inputs),
+        "outputs": entries(facts.outputs),
         "metadata": dict(facts.metadata),
         "operators": [[use.domain, use.name, use.count] for use in facts.operators],
         "opsets": [[domain, version] for domain, version in facts.opsets],
@@ -202,15 +206,5 @@ def _locations(path: Path) -> tuple[str, ...]:
     return external_locations(load_model(path).proto)
 
 
-def _specs(entries: Any) -> tuple[TensorSpec, ...]:
-    return tuple(TensorEntry.model_validate_json(_text(entry)).spec() for entry in entries)
-
-
-def _text(value: Any) -> bytes:
-    from sdkpack.build.digests import canonical_json
-
-    return canonical_json(value)
-
-
-def _plan_input(reference: str, stamp: FileStamp) -> PlanInput:
+def _plan_input(reference: str, stamp: Stamp) -> PlanInput:
     return PlanInput(reference=reference, digest=stamp.digest, size_bytes=stamp.size_bytes)

@@ -10,7 +10,7 @@ from sdkpack.documents.plan import PlanStep
 
 __all__ = ["Kind", "plan_step"]
 
-Kind = Literal["convert", "import", "compress", "compile", "golden", "pipeline-golden"]
+Kind = Literal["convert", "import", "check", "cut", "export", "compress", "compile", "golden", "pipeline-golden"]
 
 # Another number, other keys: for a change of what steps store that no version or digest shows.
 _LAYOUT: Final = 1

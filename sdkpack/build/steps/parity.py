@@ -17,7 +17,8 @@ from sdkpack.build.steps.absorbing import NOTHING, Absorbable
 from sdkpack.build.steps.importing import Imported
 from sdkpack.build.steps.reference import NotComparableError, reference_name, run_reference
 from sdkpack.build.steps.samples import Arrays, fit_samples, given_shapes
-from sdkpack.build.steps.variants import Opener, entries_of
+from sdkpack.build.steps.specs import entries_of
+from sdkpack.build.steps.variants import Opener
 from sdkpack.build.store import Store, StoredResult
 from sdkpack.compare import Difference, compare, tolerance_for
 from sdkpack.errors import ParityError
@@ -94,7 +95,9 @@ def check_parity(
             inputs: Arrays = read_npz(real[0].read_bytes(), where=real[0].name)
             first: Arrays = loaded(inputs)
         else:
-            inputs, first = fit_samples(specs, loaded, seed=settings.seed, what=f"model {model!r}")
+            inputs, first = fit_samples(
+                specs, loaded, seed=settings.seed, what=f"model {model!r}", ranges=imported.ranges
+            )
         second = loaded(inputs)
     report = _Report(
         reference=reference_name(),

@@ -31,7 +31,16 @@ _FAILURES: Final = (
 
 
 class NotComparableError(Exception):
-    """Why the reference has no answer."""
+    """Why the reference has no answer.
+
+    Args:
+        reason: for the author.
+        whatever: it has none for other inputs either.
+    """
+
+    def __init__(self, reason: str, *, whatever: bool = True) -> None:
+        super().__init__(reason)
+        self.whatever = whatever
 
 
 def reference_name() -> str:
@@ -48,8 +57,9 @@ def run_reference(
     operators: Sequence[tuple[str, str]],
     limit_s: float,
     progress: Callable[[float | None, str], None],
+    inner: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The outputs by name.
+    """The outputs by name, and with them the tensors named by `inner`.
 
     Args:
         files: graph, weights and table of the imported model.
@@ -58,6 +68,7 @@ def run_reference(
         operators: domain and name of what the model uses.
         limit_s: seconds that it may take; checked between nodes.
         progress: told the share of nodes that are done; what it raises passes.
+        inner: names of tensors of the graph itself; all of its tensors are held until the end for them.
 
     Raises:
         NotComparableError: the reference cannot compute this model, or not in time.
@@ -73,10 +84,13 @@ def run_reference(
     try:
         evaluator = _evaluator(_proto(files, store), watch)
         with np.errstate(all="ignore"):
+            if inner:
+                found: dict[str, Any] = evaluator.run(None, dict(inputs), intermediate=True)
+                return {name: found[name] for name in (*inner, *evaluator.output_names) if name in found}
             outputs = evaluator.run(None, dict(inputs))
     except _FAILURES as error:
         text = " ".join(str(error).split())[:200]
-        raise NotComparableError(f"the reference failed: {type(error).__name__}: {text}") from error
+        raise NotComparableError(f"the reference failed: {type(error).__name__}: {text}", whatever=False) from error
     return dict(zip(evaluator.output_names, outputs, strict=True))
 
 

@@ -35,7 +35,12 @@ def given_shapes(specs: Sequence[TensorSpec], sample: Mapping[str, Sequence[int]
 
 
 def fit_samples(
-    specs: Sequence[TensorSpec], run: Callable[[Arrays], Arrays], *, seed: int, what: str
+    specs: Sequence[TensorSpec],
+    run: Callable[[Arrays], Arrays],
+    *,
+    seed: int,
+    what: str,
+    ranges: Mapping[str, Sequence[float]] | None = None,
 ) -> tuple[Arrays, Arrays]:
     """Inputs that a model runs with, and what it gave for them: the first guess at open sizes that works.
 
@@ -44,6 +49,7 @@ def fit_samples(
         run: the model.
         seed: for the numbers.
         what: the model, for messages.
+        ranges: least and greatest number, by input.
 
     Raises:
         StepError: the model runs with none of the guesses.
@@ -53,7 +59,7 @@ def fit_samples(
     failure: SdkpackError | None = None
     for dims in _guesses(specs):
         try:
-            inputs = make_samples(specs, seed=seed, dims=dims)
+            inputs = make_samples(specs, seed=seed, dims=dims, ranges=ranges)
             return inputs, run(inputs)
         except ModelError:
             raise

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdkpack.build.digests import canonical_json
+from sdkpack.build.steps.specs import entries_of
 from sdkpack.build.store import Store, StoredFile, StoredResult
 from sdkpack.documents.evidence import Evidence
-from sdkpack.documents.manifest import CoverageEntry, Needs, TensorEntry, Variant, VariantPart
+from sdkpack.documents.manifest import CoverageEntry, Needs, Variant, VariantPart
 from sdkpack.host.registry import Registry
 from sdkpack.plugin.runtime import Blob
 from sdkpack.types import TensorSpec
@@ -17,7 +18,7 @@ from sdkpack.types import TensorSpec
 if TYPE_CHECKING:
     from sdkpack.session.models import LoadedModel
 
-__all__ = ["Opener", "Signature", "bundle_files", "entries_of", "variant_of"]
+__all__ = ["Opener", "Signature", "bundle_files", "variant_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ def variant_of(
         for part in data["parts"]
     )
     needs = Needs(platforms=tuple(platforms), runtime=data["needs"], token=data["token"] or None)
-    steps = {"loss": f"{step.partition('/')[0]}/compress"}
+    model = step.partition("/")[0]
+    steps = {"loss": f"{model}/compress", "conversion": f"{model}/check"}
     evidence = tuple(
         Evidence.model_validate_json(canonical_json({**finding, "step": steps.get(finding["check"], step)}))
         for finding in data.get("evidence", ())
@@ -129,8 +131,3 @@ class Opener:
             known = {name: chosen[0].facts[name] for name in ("driver", "firmware") if name in chosen[0].facts}
             facts |= {"kind": chosen[0].kind, "device": chosen[0].name, **known}
         return facts
-
-
-def entries_of(entries: Iterable[Any]) -> tuple[TensorEntry, ...]:
-    """Tensor entries from the JSON of a stored result."""
-    return tuple(TensorEntry.model_validate_json(canonical_json(entry)) for entry in entries)

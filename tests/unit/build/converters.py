@@ -172,7 +172,10 @@ def sdkpack_converters() -> list[ConverterInfo]:
     return [
         _converter("test.sizes", "environment", magics=(Magic(content=b"SIZES"),), suffixes=(".sizes",)),
         _converter("test.twin", suffixes=(".sizes", ".twin"), capabilities=("sniff",)),
-        _converter("test.other", suffixes=(".twin",)),
+        _converter("test.other", suffixes=(".twin", ".pair")),
+        _converter("test.pair", suffixes=(".pair",)),
+        _converter("test.folder", members=("net.txt", "*/weights.*"), suffixes=(".net",)),
+        _converter("test.archive", members=("net.txt",)),
         _converter("test.back", writes=("application/x-test",), suffixes=(".back",)),
     ]
 

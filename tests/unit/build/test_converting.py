@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from sdkpack.build.context import step_context
+from sdkpack.build.formats import Formats
 from sdkpack.build.pack import PackResult
 from sdkpack.build.progress import NullReporter
-from sdkpack.build.steps.converting import choose_converter
 from sdkpack.build.store import Store
 from sdkpack.documents.recipe import ConvertSection
 from sdkpack.errors import DocumentError, FileError, ModelError, PluginError, PluginMissingError
@@ -68,7 +69,7 @@ def test_a_foreign_model_packs(foreign: Pack, folder: Path) -> None:
     result = foreign('models.net.convert = { files = { scale = "scale.txt" }, with = { bias = 1.0 } }')
     source = result.manifest.models["net"].source
     assert (source.reference, source.format, source.size_bytes) == ("net.sizes", "text/x-sizes", 7)
-    assert [step.kind for step in result.plan.steps] == ["convert", "import", "compile", "golden"]
+    assert [step.kind for step in result.plan.steps] == ["convert", "check", "compile", "golden"]
     assert {"net.sizes", "scale.txt"} <= set(result.plan.inputs)
     report = {step.id: step for step in result.report.steps}
     assert report["net/convert"].note == "made by work"
@@ -111,14 +112,15 @@ def test_wrong_settings_of_a_converter_are_told(foreign: Pack) -> None:
 def choose(registry: Registry, tools: ToolHost, path: Path, content: str, named: str | None = None) -> str | None:
     path.write_text(content)
     section = ConvertSection(converter=named) if named else None
-    row = choose_converter(path, section, registry, tools)
+    row = Formats(registry, tools).reader(path, section)
     return row.info.name if row else None
 
 
 def test_the_surest_converter_is_taken(registry: Registry, tools: ToolHost, tmp_path: Path) -> None:
     assert choose(registry, tools, tmp_path / "a.sizes", "SIZES 3") == "test.sizes", "magic bytes over a suffix"
     assert choose(registry, tools, tmp_path / "a.onnx", "SIZES 3") == "test.sizes", "magic bytes over a name"
-    assert choose(registry, tools, tmp_path / "a.onnx", "sizes") is None, "a model says that it is ONNX"
+    assert choose(registry, tools, tmp_path / "a.onnx", "sizes") == "test.twin", "a look inside over a name"
+    assert choose(registry, tools, tmp_path / "b.onnx", "nothing known") is None, "reading it says what it is not"
     assert choose(registry, tools, tmp_path / "a.bin", "SIZES 3", named="test.twin") == "test.twin"
     assert choose(registry, tools, tmp_path / "a.bin", "a few sizes") == "test.twin", "only a look inside tells"
     assert choose(registry, tools, tmp_path / "a.bin", "nothing known") is None
@@ -127,9 +129,44 @@ def test_the_surest_converter_is_taken(registry: Registry, tools: ToolHost, tmp_
 
 
 def test_two_that_are_equally_sure_are_told(registry: Registry, tools: ToolHost, tmp_path: Path) -> None:
-    with pytest.raises(PluginError, match=r"the converters 'test\.twin' and 'test\.other' both claim") as error:
-        choose(registry, tools, tmp_path / "a.twin", "nothing known")
-    assert "convert.converter = 'test.twin'" in error.value.hint
+    with pytest.raises(PluginError, match=r"the converters 'test\.other' and 'test\.pair' both claim") as error:
+        choose(registry, tools, tmp_path / "a.pair", "nothing known")
+    assert "convert.converter = 'test.other'" in error.value.hint
+    assert choose(registry, tools, tmp_path / "a.twin", "nothing known") == "test.other", "the other one looked inside"
+
+
+def test_folders_and_archives_are_known_by_what_they_hold(registry: Registry, tools: ToolHost, tmp_path: Path) -> None:
+    formats = Formats(registry, tools)
+
+    def named(source: Path) -> str | None:
+        row = formats.reader(source)
+        return row.info.name if row else None
+
+    folder = tmp_path / "model.dir"
+    (folder / "deep").mkdir(parents=True)
+    with pytest.raises(ModelError, match=r"no converter that is installed reads the folder 'model\.dir'"):
+        named(folder)
+    (folder / "net.txt").touch()
+    assert named(folder) == "test.archive"
+    (folder / "deep/weights.bin").touch()
+    assert named(folder) == "test.folder", "more patterns, surer"
+    archive = tmp_path / "model.bin"
+    with zipfile.ZipFile(archive, "w") as out:
+        out.writestr("net.txt", "")
+    assert named(archive) == "test.archive"
+    archive.write_bytes(archive.read_bytes()[:-20])
+    assert named(archive) is None, "a damaged directory tells nothing"
+
+
+def test_onnx_is_known_by_its_content(registry: Registry, tools: ToolHost, folder: Path) -> None:
+    renamed = folder / "net.twin"
+    renamed.write_bytes((folder / "net.onnx").read_bytes())
+    assert Formats(registry, tools).reader(renamed) is None
+
+
+def test_writers_are_found_by_converter_type_and_word(registry: Registry, tools: ToolHost) -> None:
+    with pytest.raises(PluginError, match=r"no converter that is installed writes 'nonsense'"):
+        Formats(registry, tools).writer("nonsense")
 
 
 def test_what_nobody_reads_is_told_as_before(packed: Pack, folder: Path) -> None:

@@ -1,0 +1,256 @@
+"""Convert one model, without a recipe: to ONNX, or from there to another format, with the proof that it is the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from sdkpack.build.digests import Stamp
+from sdkpack.build.findings import Findings
+from sdkpack.build.fingerprint import Fingerprints
+from sdkpack.build.formats import ONNX_MEDIA_TYPE, Formats
+from sdkpack.build.models import Models, Prepared
+from sdkpack.build.runner import StepRun, StepRunner
+from sdkpack.build.sources import SourceFile, Sources
+from sdkpack.build.steps.converting import Conversion, conversion_of
+from sdkpack.build.steps.exporting import export_step
+from sdkpack.build.steps.importing import Imported
+from sdkpack.build.steps.parity import ParitySettings
+from sdkpack.build.store import Store, StoredResult
+from sdkpack.bundle.files import atomic_file
+from sdkpack.documents.recipe import ConvertSection, ModelSection
+from sdkpack.errors import FileError, OutputError
+from sdkpack.host.registry import Registered, Registry
+from sdkpack.host.tools import ToolHost
+from sdkpack.model.join import join_external, join_inline
+from sdkpack.model.table import read_table
+from sdkpack.plugin.info import ConverterInfo
+from sdkpack.types import TensorSpec
+
+__all__ = ["Converted", "Export", "convert"]
+
+_INLINE_BELOW_BYTES: Final = (1 << 31) - (64 << 20)
+"""A protobuf message ends at 2 GiB; weights of larger models go into a file beside it."""
+_NO_NAME: Final = re.compile(r"[^A-Za-z0-9_-]+")
+_BLOCK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """What became of one model."""
+
+    files: tuple[Path, ...]
+    """What was written; the model first."""
+    source_format: str
+    converters: tuple[str, ...]
+    """Which plugins did it; none where ONNX was only read, or cut."""
+    opset: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    operators: Mapping[str, int]
+    """How many nodes of each operator the ONNX model has."""
+    evidence: tuple[Mapping[str, Any], ...]
+    notes: tuple[str, ...]
+    ran: int
+    cached: int
+    """Steps whose results the store had."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """To which other format, and how."""
+
+    to: str
+    """A converter's name, a media type that it writes, or the middle word of one."""
+    section: ConvertSection = field(default_factory=ConvertSection)
+    """Settings of that converter."""
+
+
+def convert(
+    source: Path,
+    *,
+    registry: Registry,
+    runner: StepRunner,
+    section: ModelSection | None = None,
+    given: Mapping[str, Path] | None = None,
+    export: Export | None = None,
+    out: Path | None = None,
+    overwrite: bool = False,
+    parity: ParitySettings | None = None,
+) -> Converted:
+    """Converts the model at `source`.
+
+    Args:
+        source: a file, or the folder of a format that is one.
+        registry: the plugins in use.
+        runner: runs the steps; its store keeps what they made.
+        section: settings, as `models.NAME` of a recipe has them; its `source` plays no part.
+        given: files that the section refers to, by reference.
+        export: where ONNX is not the end.
+        out: a file or folder; by default a file with the source's name in the current folder.
+        overwrite: replaces files that are there.
+        parity: how results are compared.
+
+    Raises:
+        SdkpackError: as its code says; nothing was written then.
+        InterruptedRunError: the user wants to stop.
+    """
+    if not source.exists():
+        raise FileError(f"there is no file '{source}'", hint="check the path")
+    job = _Job(
+        source=source, name=_name_of(source), registry=registry, runner=runner, given=given or {},
+        section=section or ModelSection(source=source.name), parity=parity or ParitySettings(),
+    )  # fmt: skip
+    if export is None:
+        target = _target(out, source, ".onnx")
+        _check_free(target, overwrite)
+        model = job.model()
+        written = _write_onnx(model.result, target, runner.store, overwrite)
+        return job.told(model, written)
+    run = job.exported(export)
+    names = _names(run.result, _target(out, source, ""))
+    for path in names.values():
+        _check_free(path, overwrite)
+    # The model last: where it is, all of it is.
+    for role, path in sorted(names.items(), key=lambda item: item[0] == "model"):
+        _copy(runner.store.path(run.result.files[role].digest), path, overwrite)
+    return job.told(job.last, (names["model"], *(path for role, path in names.items() if role != "model")))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Job:
+    source: Path
+    name: str
+    registry: Registry
+    runner: StepRunner
+    section: ModelSection
+    given: Mapping[str, Path]
+    parity: ParitySettings
+    fingerprints: Fingerprints = field(default_factory=Fingerprints)
+    runs: list[StepRun] = field(default_factory=list)
+    converters: list[str] = field(default_factory=list)
+    tools: ToolHost = field(init=False)
+    prepared: Prepared = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tools = ToolHost(
+            environ=self.runner.environment, tell=self.runner.reporter.warned, cancelled=self.runner.cancel.is_set
+        )
+
+    @property
+    def last(self) -> StepRun:
+        """The run whose result is the ONNX model."""
+        return self.prepared.imports[self.name]
+
+    def model(self, opset: int | None = None) -> StepRun:
+        """Brings the source to ONNX."""
+        findings = Findings(str(self.source))
+        section = self.section.model_copy(update={"source": self.source.name})
+        sources = Sources(folder=self.source.parent.absolute(), given={**self.given, section.source: self.source})
+        self.prepared = Models(
+            sections={self.name: section}, sources=sources, registry=self.registry, tools=self.tools,
+            runner=self.runner, fingerprints=self.fingerprints, parity=self.parity, findings=findings,
+            opset=lambda _: opset,
+        ).prepared()  # fmt: skip
+        findings.raise_plain()
+        self.runs += self.prepared.runs.values()
+        self.converters += [step.plan.plugin for step in self.prepared.steps.values() if step.plan.kind == "convert"]
+        return self.last
+
+    def exported(self, export: Export) -> StepRun:
+        """Brings the source to ONNX, and from there to another format."""
+        row = Formats(self.registry, self.tools).writer(export.to)
+        self.model()
+        written = next(kind for kind in row.info.writes if kind != ONNX_MEDIA_TYPE)
+        writer = self._conversion(row, export.section, written)
+        step = export_step(
+            writer, self._reader(written), before=self.prepared.last[self.name], settings=self.parity,
+            store=self.runner.store, fingerprints=self.fingerprints,
+        )  # fmt: skip
+        done = self.runner.run((step,), before={self.last.id: self.last.result}).done[step.id]
+        self.runs.append(done)
+        self.converters.append(row.info.name)
+        return done
+
+    def _reader(self, media_type: str) -> Conversion | None:
+        rows = [row for row in self.registry.converters()
+                if media_type in row.info.reads and ONNX_MEDIA_TYPE in row.info.writes]  # fmt: skip
+        return self._conversion(rows[0], ConvertSection(), ONNX_MEDIA_TYPE) if rows else None
+
+    def _conversion(self, row: Registered[ConverterInfo], section: ConvertSection, writes: str) -> Conversion:
+        stamp: Stamp = self.prepared.files[self.name].stamp
+        source = SourceFile(reference=self.source.name, path=self.source)
+        return conversion_of(
+            self.name, row, source=source, stamp=stamp, files={}, section=section, tools=self.tools, writes=writes
+        )
+
+    def told(self, model: StepRun, files: tuple[Path, ...]) -> Converted:
+        imported = Imported(model.result)
+        counts = {
+            (f"{domain}." if domain else "") + name: count for domain, name, count in model.result.data["operators"]
+        }
+        findings = [finding for run in (model, *self._exports()) for finding in run.result.data.get("evidence", ())]
+        notes = [note for run in self.runs for note in run.result.data.get("notes", ())]
+        return Converted(
+            files=files, source_format=self.prepared.files[self.name].format, converters=tuple(self.converters),
+            opset=dict(imported.opsets).get("", 0), inputs=imported.inputs, outputs=imported.outputs,
+            operators=counts, evidence=tuple(findings), notes=tuple(dict.fromkeys(notes)),
+            ran=sum(not run.cached for run in self.runs), cached=sum(run.cached for run in self.runs),
+        )  # fmt: skip
+
+    def _exports(self) -> list[StepRun]:
+        return [run for run in self.runs if run.id.endswith("/export")]
+
+
+def _name_of(source: Path) -> str:
+    name = _NO_NAME.sub("_", source.stem).strip("_-")
+    return name if name[:1].isalpha() else f"m_{name}".rstrip("_")
+
+
+# Files ------------------------------------------------------------------------------------------------------------
+def _target(out: Path | None, source: Path, suffix: str) -> Path:
+    name = source.stem + suffix
+    if out is None:
+        return Path(name)
+    return out / name if out.is_dir() else out
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise OutputError(f"'{path}' exists already", hint="choose another name (-o), or replace it (--force)")
+
+
+def _names(result: StoredResult, target: Path) -> dict[str, Path]:
+    """Where each role's file goes: the target's name, with the suffixes that the converter gave."""
+    stem = target.with_suffix("") if target.suffix else target
+    named = {role: stem.with_suffix(Path(name).suffix) for role, name in result.data["names"].items()}
+    if len(set(named.values())) < len(named):
+        named = {role: stem.parent / f"{stem.name}.{role}" for role in named}
+    return {**named, "model": target} if target.suffix else named
+
+
+def _write_onnx(result: StoredResult, target: Path, store: Store, overwrite: bool) -> tuple[Path, ...]:
+    files = result.files
+    graph, weights = store.read(files["graph"]), files["weights"]
+    table = read_table(store.read(files["tensors"]), weights.size_bytes)
+    if weights.size_bytes + len(graph) < _INLINE_BELOW_BYTES:
+        content = store.read(weights)
+        with atomic_file(target, overwrite=overwrite) as out:
+            for piece in join_inline(graph, table, content):
+                out.write(piece)
+        return (target,)
+    beside = target.with_name(f"{target.name}.weights")
+    _check_free(beside, overwrite)
+    _copy(store.path(weights.digest), beside, overwrite)
+    with atomic_file(target, overwrite=overwrite) as out:
+        out.write(join_external(graph, table, beside.name))
+    return (target, beside)
+
+
+def _copy(source: Path, target: Path, overwrite: bool) -> None:
+    with source.open("rb") as file, atomic_file(target, overwrite=overwrite) as out:
+        while block := file.read(_BLOCK):
+            out.write(block)
