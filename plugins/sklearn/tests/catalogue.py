@@ -59,7 +59,7 @@ CASES = (
     *(Case(f"lightgbm_{name}", ".txt") for name in LIGHTGBM),
     *(Case(f"lightgbm_{name}", ".txt") for name in LIGHTGBM_BOOSTERS),
     Case("lightgbm_rounds", ".txt", params={"rounds": 3}),
-    Case("refused_function", refused="FunctionTransformer at 'abs'.*Word at 'vote.two'"),
+    Case("refused_function", refused="FunctionTransformer at 'abs'.*Word at 'vote.estimators_\\[1\\].word'"),
     Case("refused_words", refused="TfidfVectorizer"),
     Case("refused_target", refused="TransformedTargetRegressor"),
     Case("refused_one_vs_one", refused="OneVsOneClassifier"),

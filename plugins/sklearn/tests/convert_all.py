@@ -4,6 +4,7 @@ A job of its own for each case would spend most of its time importing; test_host
 stands in OUT/NAME.json, beside NAME.onnx and NAME.npz.
 """
 
+# ruff: noqa: E402  (run by an interpreter without these folders on its path)
 from __future__ import annotations
 
 import json

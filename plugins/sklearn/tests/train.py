@@ -241,7 +241,7 @@ def lightgbm_models() -> dict[str, Any]:
     category[:, 2] = RNG.integers(0, 12, ROWS)
     category[::9, 2] = np.nan
     effect = TARGET + np.isin(category[:, 2], [1, 5, 7])
-    grid = (np.round(X * 4) / 4).astype("f4")
+    grid = (np.round(X * 10) / 10).astype("f4")
     dense = booster("regression", grid, 100, grid[:, 0] * 3 + grid[:, 1])
     found |= {
         "lightgbm_rf": (booster("regression", **forest), MISSING),

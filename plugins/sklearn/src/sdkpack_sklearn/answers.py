@@ -69,8 +69,14 @@ class Answers:
                 # Both signs of the one score; skl2onnx says one column for some and writes two.
                 output.type.tensor_type.shape.dim[1].dim_value = 2
 
-    def of(self, rows: Any, shapes: Mapping[str, Sequence[int | None]]) -> dict[str, Any]:
-        """The source's answers, in the shapes of the ONNX model."""
+    def of(self, rows: Any, onnx_outputs: Mapping[str, tuple[Any, int]]) -> dict[str, Any]:
+        """The source's answers, as the ONNX model gives them.
+
+        Args:
+            rows: what the source takes.
+            onnx_outputs: NumPy type and width of the second dimension (0: open, or none) by output; what is not named
+                stays as the source gives it.
+        """
         import numpy as np
 
         found = {}
@@ -80,7 +86,8 @@ class Answers:
             if kind == "label":
                 found[name] = self._label(value)
             else:
-                found[name] = _shaped(value.astype(np.float32), shapes.get(name, ()))
+                dtype, width = onnx_outputs.get(name, (value.dtype, 0))
+                found[name] = _shaped(value.astype(dtype), width)
         return found
 
     def _label(self, value: Any) -> Any:
@@ -105,7 +112,10 @@ class Answers:
         kind = TensorProto.STRING if text and not self.numbers else TensorProto.INT64
         if self.numbers:
             keys = [str(label) for label in self.classes] if text else [int(label) for label in self.classes]
-            attributes = {"keys_strings" if text else "keys_int64s": keys, "values_int64s": list(range(len(keys)))}
+            attributes: dict[str, Any] = {
+                "keys_strings" if text else "keys_int64s": keys,
+                "values_int64s": list(range(len(keys))),
+            }
             node = helper.make_node("LabelEncoder", [flat], [name], f"node_{name}", domain="ai.onnx.ml", **attributes)
             model.graph.node.append(node)
             _need_ml_opset(model, 2)
@@ -155,7 +165,7 @@ def _classifier(model: Any, params: SklearnParams, taken: set[str]) -> Answers:
     kinds = ("label", *rated[:1])
     text = classes.dtype.kind in "OUS"
     shown = ", ".join(map(str, classes[:8])) + (", ..." if len(classes) > 8 else "")
-    notes = ()
+    notes: tuple[str, ...] = ()
     if params.labels == "numbers":
         notes = (f"label holds the number of the class, from 0: {shown}",)
     elif text:
@@ -178,12 +188,12 @@ def _has_option(estimator: Any, name: str) -> bool:
     return alias is not None and name in (get_converter(alias).get_allowed_options() or {})
 
 
-def _shaped(value: Any, shape: Sequence[int | None]) -> Any:
-    """`value` in the rank of the ONNX model: a column for one number a row, both signs of a score for two classes."""
+def _shaped(value: Any, width: int) -> Any:
+    """A column for one number a row, both signs of a score for two classes."""
     import numpy as np
 
-    if value.ndim == 1 and len(shape) == 1:
-        return np.stack([-value, value], axis=1) if shape[0] == 2 else value[:, None]
+    if value.ndim == 1 and width:
+        return np.stack([-value, value], axis=1) if width == 2 else value[:, None]
     return value
 
 

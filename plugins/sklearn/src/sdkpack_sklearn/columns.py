@@ -50,11 +50,11 @@ class Table:
             import numpy as np
 
             return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-        import pandas
+        import pandas as pd
 
         names = iter(self.names or range(sum(part.shape[1] for part in parts)))
         columns = {next(names): part[:, place] for part in parts for place in range(part.shape[1])}
-        return pandas.DataFrame(columns)
+        return pd.DataFrame(columns)
 
 
 def inputs_of(model: Any, request: ConvertRequest) -> Table:
@@ -158,7 +158,7 @@ def _dtypes(model: Any, places: Sequence[int]) -> Iterator[tuple[int, str]]:
     elif (step := first_step(model)) is not None:
         yield from _dtypes(step, places)
     else:
-        learnt = getattr(model, "categories_", None)
+        learnt: Any = getattr(model, "categories_", None)
         learnt = getattr(model, "statistics_", ()) if learnt is None else learnt
         for place, values in zip(places, learnt, strict=False):
             if _is_text(values):

@@ -11,11 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
-__all__ = ["Boosted", "Link", "Linear", "Sink", "TreeTable", "emit", "emit_classes", "floor32"]
+__all__ = ["Boosted", "Linear", "Link", "Sink", "TreeTable", "emit", "emit_classes", "floor32"]
 
 Link = Literal["identity", "sigmoid", "exp", "softmax", "square", "hinge", "softplus"]
+
+
+_NODE_FIELDS: Final = (
+    "nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_modes", "nodes_values", "nodes_truenodeids",
+    "nodes_falsenodeids", "nodes_missing_value_tracks_true",
+)  # fmt: skip
+_LEAF_FIELDS: Final = ("target_treeids", "target_nodeids", "target_ids", "target_weights")
 
 
 class Sink(Protocol):
@@ -59,13 +66,6 @@ class TreeTable:
             **self.nodes, **self.leaves, "n_targets": len(base), "base_values": [float(value) for value in base],
             "aggregate_function": "SUM", "post_transform": "NONE",
         }  # fmt: skip
-
-
-_NODE_FIELDS = (
-    "nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_modes", "nodes_values", "nodes_truenodeids",
-    "nodes_falsenodeids", "nodes_missing_value_tracks_true",
-)  # fmt: skip
-_LEAF_FIELDS = ("target_treeids", "target_nodeids", "target_ids", "target_weights")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Missing values in scikit-learn's trees: skl2onnx 1.20.0 sends NaN to the right, scikit-learn where training found best."""
+"""Missing values in scikit-learn's trees: they go where training found best, in skl2onnx 1.20.0 always to the right."""
 
 from __future__ import annotations
 

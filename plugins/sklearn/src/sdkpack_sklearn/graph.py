@@ -41,7 +41,7 @@ class GraphSink:
 
         name = f"constant_{len(self.initializers)}"
         if values.dtype.kind in "OU":
-            text = [str(value).encode() for value in values.ravel()]
+            text: Any = [str(value).encode() for value in values.ravel()]
             self.initializers.append(helper.make_tensor(name, 8, values.shape, text))
         else:
             self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))

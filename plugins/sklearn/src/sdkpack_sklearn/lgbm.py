@@ -72,8 +72,10 @@ class LightGBMConverter(NativeConverter):
         rows = np.asarray(x, np.float64)
         settings = {"num_iteration": kept, "num_threads": 1}
         value = np.asarray(booster.predict(rows, **settings), np.float32).reshape(len(x), -1)
-        margin = np.asarray(booster.predict(rows, raw_score=True, **settings), np.float32).reshape(len(x), -1)
-        return value, margin
+        margin = booster.predict(rows, raw_score=True, **settings).reshape(len(x), -1)
+        # Raw scores of a random forest are sums (GBDT::PredictRaw), its answers are made of the mean.
+        averaged = "\naverage_output\n" in booster.model_to_string(num_iteration=1)
+        return value, (margin / kept if averaged else margin).astype(np.float32)
 
 
 def _rounds(request: ConvertRequest) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -73,13 +73,13 @@ def evaluate_model(loaded: Loaded, request: EvaluateRequest, context: StepContex
 
     table = inputs_of(loaded.model, request.conversion)
     answers = answers_of(loaded.model, params_of(request.conversion), table)
-    shapes = _output_shapes(onnx.load(request.model, load_external_data=False))
+    outputs = _outputs(onnx.load(request.model, load_external_data=False))
 
     def run(arrays: Mapping[str, Any]) -> dict[str, Any]:
         with warnings.catch_warnings():
             # Of feature names: which columns are which is settled by their order.
             warnings.simplefilter("ignore")
-            return answers.of(table.rows(arrays), shapes)
+            return answers.of(table.rows(arrays), outputs)
 
     return EvaluateResult(
         outputs=evaluated(request, context, run, set(answers.names)), notes=loaded.notes, tools=_tools(loaded.model)
@@ -151,13 +151,16 @@ def _set_widths(model: Any, answers: Answers, table: Table) -> None:
             dims[1].dim_value = found[name].shape[1] if found[name].ndim == 2 else 1
 
 
-def _output_shapes(model: Any) -> dict[str, Sequence[int | None]]:
-    """By output: sizes of all dimensions but the first, None where open."""
-    return {
-        output.name: [dim.dim_value if dim.HasField("dim_value") else None
-                      for dim in output.type.tensor_type.shape.dim[1:]]
-        for output in model.graph.output
-    }  # fmt: skip
+def _outputs(model: Any) -> dict[str, tuple[Any, int]]:
+    """NumPy type and width, by output."""
+    from onnx import helper
+
+    found = {}
+    for output in model.graph.output:
+        tensor = output.type.tensor_type
+        width = tensor.shape.dim[1].dim_value if len(tensor.shape.dim) == 2 else 0
+        found[output.name] = (helper.tensor_dtype_to_np_dtype(tensor.elem_type), width)
+    return found
 
 
 def _metadata(table: Table, answers: Answers) -> dict[str, object]:

@@ -146,7 +146,7 @@ def _gives_sparse(step: Any, before: bool) -> bool:
 
 
 def _misused(model: Any) -> list[str]:
-    """Predictors that stand in the middle of a pipeline for the sake of their `transform`: skl2onnx lets them predict."""
+    """Predictors in the middle of a pipeline, there for their `transform`: skl2onnx lets them predict."""
     from sklearn.base import is_classifier, is_regressor
 
     return [

@@ -45,7 +45,10 @@ class PickleConverter:
         """Reads names; nothing is unpickled."""
         found = {name.partition(".")[0] for name in imports_of(request.source)}
         known = sorted(found & set(_LIBRARIES))
-        return SniffResult(score=0.9 if known else 0.0, reason=f"a pickle of {', '.join(known)}" if known else "")
+        if known:
+            return SniffResult(score=0.9, reason=f"a pickle of {', '.join(known)}")
+        named = request.source.suffix.lower() == ".joblib"
+        return SniffResult(score=0.4 if named else 0.1, reason="a pickle" if found else "")
 
     def convert(self, request: ConvertRequest, context: StepContext) -> ConvertResult:
         context.progress(0.1, f"loading {request.source.name}")

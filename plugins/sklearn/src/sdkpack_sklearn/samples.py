@@ -35,7 +35,10 @@ def evaluated(
         except KeyError as error:
             raise ModelError(f"sample {sample.name!r} lacks the input {error}") from error
         except (ValueError, TypeError) as error:
-            raise ModelError(f"the source does not take the sample {sample.name!r}: {_first_line(error)}") from error
+            raise ModelError(
+                f"the source does not take the sample {sample.name!r}: {_first_line(error)}",
+                hint="compare with inputs of your own: --sample FILE.npz, samples in the recipe",
+            ) from error
         path = context.work / f"answer-{number}.npz"
         np.savez(path, **{name: array for name, array in answers.items() if name in wanted})
         paths.append(path)

@@ -1,8 +1,9 @@
 """Scalers, rounded as scikit-learn rounds them.
 
 scikit-learn 1.9 scales a float32 table in place, each step rounded to float32: StandardScaler by float32 numbers, the
-others by float64 ones. skl2onnx 1.20.0 multiplies by the float32 inverse. The difference is one bit of float32, and enough to send a row the other way through a tree whose split is a value of the training data, as
-XGBoost's are: 5 to 10 percent of the greatest answer in the tests' models.
+others by float64 ones. skl2onnx 1.20.0 multiplies by the float32 inverse. The difference is one bit of float32, and
+enough to send a row the other way through a tree whose split is a value of the training data, as XGBoost's are: 5 to 10
+percent of the greatest answer in the tests' models.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     parts = [sink.node("Cast", [variable.full_name], to=exact) for variable in operator.inputs]
     value = parts[0] if len(parts) == 1 else sink.node("Concat", parts, axis=1)
     for step, numbers in _steps(operator.raw_operator):
-        if not double and type(operator.raw_operator).__name__ == "StandardScaler":
-            numbers = np.asarray(numbers, np.float32)
-        value = sink.node(step, [value, sink.constant(np.asarray(numbers, np.float64))])
+        single = not double and type(operator.raw_operator).__name__ == "StandardScaler"
+        exactly = np.asarray(numbers, np.float32 if single else np.float64).astype(np.float64)
+        value = sink.node(step, [value, sink.constant(exactly)])
         if not double:
             # A step on float32 numbers in double, rounded, is the same as in float32: 53 bits are twice 24 and more.
             value = sink.node("Cast", [sink.node("Cast", [value], to=rounded)], to=exact)
@@ -66,6 +67,4 @@ def _shapes(operator: Any) -> None:
 
     double = any(isinstance(variable.type, DoubleTensorType) for variable in operator.inputs)
     kind = DoubleTensorType if double else FloatTensorType
-    operator.outputs[0].type = kind(
-        [operator.inputs[0].get_first_dimension(), operator.raw_operator.n_features_in_]
-    )
+    operator.outputs[0].type = kind([operator.inputs[0].get_first_dimension(), operator.raw_operator.n_features_in_])

@@ -108,7 +108,8 @@ def _check_json(content: bytes, name: str) -> None:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ModelError(
-            f"{name!r} is no whole XGBoost file: {error}", hint="copy it again, or save it again with Booster.save_model"
+            f"{name!r} is no whole XGBoost file: {error}",
+            hint="copy it again, or save it again with Booster.save_model",
         ) from error
     if not isinstance(document, dict) or "learner" not in document:
         raise ModelError(
@@ -177,7 +178,9 @@ def kept_rounds(
         return have, ()
     if best_only or "scikit_learn" in attributes:
         return best, (f"{best} of {have} rounds are used: the best one, as XGBoost's scikit-learn classes do",)
-    return have, (f"all {have} rounds are used, as Booster.predict does; the best one was {best}: with.rounds = {best}",)
+    return have, (
+        f"all {have} rounds are used, as Booster.predict does; the best one was {best}: with.rounds = {best}",
+    )
 
 
 def _refuse(learner: Mapping[str, Any], objective: str) -> None:
