@@ -102,7 +102,7 @@ def test_only_standard_operators_are_used(converted: Path) -> None:
         ("logistic", {"X": ("FLOAT", 5)}),
         ("frame", {"X": ("FLOAT", 5)}),
         ("text_table", {"X": ("STRING", 2)}),
-        ("columns", {"a": ("FLOAT", 1), "b": ("FLOAT", 1), "colour": ("STRING", 1), "size": ("FLOAT", 1)}),
+        ("columns", {"a": ("FLOAT", 1), "b": ("FLOAT", 1), "colour": ("STRING", 1), "size": ("INT64", 1)}),
         ("columns_by_place", {"X": ("FLOAT", 5)}),
         ("columns_one_table", {"T": ("FLOAT", 3)}),
         ("doubles", {"X": ("DOUBLE", 5)}),

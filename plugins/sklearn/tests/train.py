@@ -61,7 +61,7 @@ COLOUR = RNG.choice(["red", "green", "blue"], ROWS)
 TOWN = np.array([f"town {number}" for number in RNG.integers(0, 60, ROWS)])
 SIZE = RNG.integers(0, 4, ROWS)
 FRAME = pd.DataFrame({"a": X[:, 0], "b": X[:, 1], "colour": COLOUR, "size": SIZE})
-FEEDS = {"a": X[:, :1], "b": X[:, 1:2], "colour": COLOUR[:, None], "size": SIZE[:, None].astype("f4")}
+FEEDS = {"a": X[:, :1], "b": X[:, 1:2], "colour": COLOUR[:, None], "size": SIZE[:, None]}
 TOWNS = FRAME.assign(town=TOWN)
 TOWN_FEEDS = {**FEEDS, "town": TOWN[:, None]}
 GROUPS = [100] * 4
@@ -86,6 +86,10 @@ def sklearn_models() -> dict[str, Any]:
     xgb_settings: dict[str, Any] = {"n_estimators": 20, "n_jobs": 1}
     lgb_settings: dict[str, Any] = {"n_estimators": 20, "verbosity": -1, "n_jobs": 1}
     late = {"eval_set": [(X[200:], TWO[200:])]}
+    halves = np.stack([SIZE + 0.5, SIZE * 1.0], axis=1).astype("f4")
+    # Some are no category, and are nearest to one, or are one when cut off.
+    near = np.where(np.arange(ROWS)[:, None] % 3 == 0, np.float32(0.25), np.float32(0))
+    numbers = OneHotEncoder(handle_unknown="ignore")
     table = np.stack([COLOUR, TOWN], axis=1).astype(object)
     by_place = ColumnTransformer([("s", StandardScaler(), [0, 1]), ("m", MinMaxScaler(), [3])], remainder="passthrough")
     by_name = ColumnTransformer([("s", StandardScaler(), ["a"]), ("m", MinMaxScaler(), ["c", "b"])])
@@ -135,6 +139,7 @@ def sklearn_models() -> dict[str, Any]:
         "columns_by_place": make_pipeline(by_place, LogisticRegression()).fit(X, TWO),
         "columns_one_table": (make_pipeline(by_name, LogisticRegression()).fit(frame[["a", "b", "c"]], TWO), X[:, :3]),
         "text_table": (make_pipeline(OneHotEncoder(), LogisticRegression()).fit(table, TWO), table.astype(str)),
+        "fraction_categories": (make_pipeline(numbers, LogisticRegression()).fit(halves, TWO), halves + near),
         "frame": make_pipeline(StandardScaler(), LogisticRegression()).fit(frame, TWO),
         "label_column": LogisticRegression().fit(frame.rename(columns={"a": "label"}), TWO),
         "fixed_batch": LogisticRegression().fit(X, TWO),

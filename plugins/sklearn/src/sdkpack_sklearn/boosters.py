@@ -117,8 +117,9 @@ class ContainerSink:
 
     def node(self, operator: str, inputs: Sequence[str], output: str = "", domain: str = "", **attributes: Any) -> str:
         name = output or str(self._scope.get_unique_variable_name(operator.lower()))
+        version = attributes.pop("op_version", 3 if domain else None)
         self._container.add_node(
-            operator, list(inputs), [name], op_domain=domain, op_version=3 if domain else None,
+            operator, list(inputs), [name], op_domain=domain, op_version=version,
             name=self._scope.get_unique_operator_name(operator), **attributes,
         )  # fmt: skip
         return name

@@ -161,8 +161,12 @@ def _dtypes(model: Any, places: Sequence[int]) -> Iterator[tuple[int, str]]:
         learnt: Any = getattr(model, "categories_", None)
         learnt = getattr(model, "statistics_", ()) if learnt is None else learnt
         for place, values in zip(places, learnt, strict=False):
+            kind = getattr(getattr(values, "dtype", None), "kind", "")
             if _is_text(values):
                 yield place, "string"
+            elif kind in ("i", "u") and hasattr(model, "categories_"):
+                # skl2onnx compares them as whole numbers, and would take 0.7 for 0.
+                yield place, "int64"
 
 
 def _is_text(values: Any) -> bool:

@@ -17,6 +17,7 @@ from sdkpack_sklearn.columns import Table, by_position, inputs_of
 from sdkpack_sklearn.forests import direct_missing
 from sdkpack_sklearn.graph import opset_for, save_model
 from sdkpack_sklearn.nesting import check_supported, final_step, mark_sparse, parts_of
+from sdkpack_sklearn.onehot import register_one_hot
 from sdkpack_sklearn.params import SklearnParams
 from sdkpack_sklearn.samples import evaluated
 from sdkpack_sklearn.scaling import register_scalers
@@ -44,13 +45,16 @@ def convert_model(loaded: Loaded, request: ConvertRequest, context: StepContext)
     """
     register()
     register_scalers()
+    register_one_hot()
     check_supported(loaded.model)
     table = inputs_of(loaded.model, request)
     answers = answers_of(loaded.model, params_of(request), table)
     context.progress(0.4, f"converting {type(final_step(loaded.model)).__name__}")
-    model = _exported(loaded.model, table, answers, opset_for(request.opset))
+    opset = opset_for(request.opset)
+    model = _exported(loaded.model, table, answers, opset)
     context.progress(0.8, "naming inputs and outputs")
     answers.name_outputs(model)
+    _state_opset(model, opset)
     _name_batch(model, table.batch)
     _set_widths(model, answers, table)
     missing = direct_missing(loaded.model, model)
@@ -122,6 +126,15 @@ def _exported(source: Any, table: Table, answers: Answers, opset: int) -> Any:
 def _first_line(error: Exception) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0].strip()[:300] if lines else type(error).__name__
+
+
+def _state_opset(model: Any, opset: int) -> None:
+    """skl2onnx states the oldest version that its own nodes need, none at all where all are of ai.onnx.ml, or two."""
+    from onnx import helper
+
+    kept = [entry for entry in model.opset_import if entry.domain not in ("", "ai.onnx")]
+    del model.opset_import[:]
+    model.opset_import.extend([helper.make_opsetid("", opset), *kept])
 
 
 def _name_batch(model: Any, batch: int | str) -> None:

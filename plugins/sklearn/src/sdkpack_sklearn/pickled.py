@@ -32,6 +32,8 @@ __all__ = ["PickleConverter", "imports_of"]
 _SCAN_BYTES: Final = 64 << 20
 _SHOWN: Final = 8
 _LIBRARIES: Final = ("sklearn", "xgboost", "lightgbm")
+_HARMLESS: Final = frozenset({*_LIBRARIES, "numpy", "joblib", "scipy"})
+"""What every such file names; not worth telling."""
 
 
 class PickleConverter:
@@ -87,7 +89,7 @@ def _held() -> str:
 
 
 def _what_would_run(source: Path) -> str:
-    names = [name for name in imports_of(source) if name.partition(".")[0] not in ("numpy", *_LIBRARIES)]
+    names = [name for name in imports_of(source) if name.partition(".")[0] not in _HARMLESS]
     if not names:
         return f"{source.name!r} is a pickle: loading it runs what it says"
     shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
@@ -107,6 +109,7 @@ def imports_of(source: Path) -> list[str]:
     joblib writes arrays between the opcodes, where this reading ends; so what is missing may still be there.
     """
     strings: list[str] = []
+    memo: list[str] = []
     found: dict[str, None] = {}
     try:
         for opcode, argument, _ in pickletools.genops(_content(source)):
@@ -116,6 +119,11 @@ def imports_of(source: Path) -> list[str]:
                 found[f"{strings[-2]}.{strings[-1]}"] = None
             elif "UNICODE" in opcode.name:
                 strings.append(str(argument))
+            elif opcode.name == "MEMOIZE":
+                # Only names matter, and a name is memoised right after it was read; the rest keeps the count.
+                memo.append(strings[-1] if strings else "")
+            elif opcode.name in ("BINGET", "LONG_BINGET") and argument < len(memo):
+                strings.append(memo[argument])
     except (ValueError, EOFError, IndexError, OSError, zlib.error, lzma.LZMAError, UnicodeDecodeError):
         pass
     return list(found)
