@@ -28,7 +28,8 @@ SKLEARN = (
     "decision_tree", "svc", "svc_probability", "linear_svc", "svr", "mlp", "mlp_regressor", "kmeans", "pca", "knn",
     "naive_bayes", "discriminant", "discriminant_three", "isolation_forest", "mixture", "voting_hard", "voting_soft",
     "stacking", "calibrated", "search", "scaler", "columns", "columns_forest", "columns_xgboost", "columns_sparse",
-    "columns_sparse_lightgbm", "columns_by_place", "text_table", "fraction_categories", "frame", "label_column", "xgb_class", "xgb_ranker",
+    "columns_sparse_lightgbm", "columns_by_place", "text_table", "fraction_categories", "frame", "label_column",
+    "xgb_class", "xgb_ranker",
     "xgb_early", "lgbm_class", "lgbm_early", "bool_labels", "knn_imputer", "min_max_tree",
 )  # fmt: skip
 XGBOOST = (

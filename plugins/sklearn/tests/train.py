@@ -139,7 +139,7 @@ def sklearn_models() -> dict[str, Any]:
         "columns_by_place": make_pipeline(by_place, LogisticRegression()).fit(X, TWO),
         "columns_one_table": (make_pipeline(by_name, LogisticRegression()).fit(frame[["a", "b", "c"]], TWO), X[:, :3]),
         "text_table": (make_pipeline(OneHotEncoder(), LogisticRegression()).fit(table, TWO), table.astype(str)),
-        "fraction_categories": (make_pipeline(numbers, LogisticRegression()).fit(halves, TWO), halves + near),
+        "fraction_categories": (make_pipeline(numbers, LogisticRegression()).fit(halves, SIZE > 1), halves + near),
         "frame": make_pipeline(StandardScaler(), LogisticRegression()).fit(frame, TWO),
         "label_column": LogisticRegression().fit(frame.rename(columns={"a": "label"}), TWO),
         "fixed_batch": LogisticRegression().fit(X, TWO),

@@ -95,7 +95,8 @@ class Answers:
 
         if self.numbers:
             return np.searchsorted(self.classes, value).astype(np.int64)
-        return value.astype(str) if value.dtype.kind in "OUS" else value.astype(np.int64)
+        # As wide as these words are, whatever others the classes are.
+        return np.array(value.tolist(), str) if value.dtype.kind in "OUS" else value.astype(np.int64)
 
     def _set_label(self, model: Any, output: Any, name: str) -> None:
         """Some of skl2onnx's converters give labels as [N, 1] or [1, N], and say nothing of it."""
