@@ -71,6 +71,8 @@ CASES = (
     Case("refused_missing", refused="takes -1"),
     Case("refused_category", refused="categories at color"),
     Case("refused_width", inputs=(("X", "float32", ("N", 4)),), refused="4 columns, the model takes 5"),
+    Case("other_version", params={"any_version": True}),
+    Case("refused_version", refused="saved by another scikit-learn than .*: LogisticRegression by 1.2.2"),
     Case("refused_skops", ".skops", refused="sklearn.tree._tree.Tree"),
     Case("refused_pickle", allow_code=False, refused="is a pickle"),
     Case("xgboost_refused_category", ".ubj", refused="categories at colour"),

@@ -126,6 +126,7 @@ def test_inputs_are_found_out(name: str, inputs: dict[str, tuple[str, int]], con
         ("logistic_numbers", "number of the class, from 0: no, yes"),
         ("columns", "one input for each of 4 columns"),
         ("columns_sparse", "sparse matrix, of which it takes zeros for missing values"),
+        ("other_version", "saved by another scikit-learn than"),
         ("xgboost_best", "rounds are used"),
         ("xgboost_rounds", "3 of 20 rounds are used, as asked"),
         ("lightgbm_rounds", "3 of 20 rounds are used, as asked"),

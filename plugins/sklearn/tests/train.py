@@ -17,6 +17,7 @@ import joblib
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
+import sklearn.base
 import skops.io
 import xgboost as xgb
 from catalogue import BY_NAME, CASES
@@ -180,6 +181,8 @@ def refused_models(frame: pd.DataFrame) -> dict[str, Any]:
         "refused_middle": make_pipeline(LinearDiscriminantAnalysis(), LogisticRegression()).fit(X, TWO),
         "refused_missing": xgb.XGBRegressor(n_estimators=3, missing=-1).fit(X, TARGET),
         "refused_category": xgb.XGBClassifier(n_estimators=3, enable_categorical=True).fit(coloured, TWO),
+        "refused_version": LogisticRegression().fit(X, TWO),
+        "other_version": LogisticRegression().fit(X, TWO),
         "refused_skops": RandomForestClassifier(3, random_state=0).fit(X, TEXT),
         "refused_pickle": LogisticRegression().fit(X, TWO),
         "refused_width": LogisticRegression().fit(X, TWO),
@@ -296,7 +299,11 @@ def save(folder: Path, name: str, model: Any, feeds: Any) -> None:
     place.mkdir(parents=True)
     path = place / f"model{case.suffix}"
     if case.suffix == ".joblib":
+        version = sklearn.base.__version__
+        # What a model says of the version that saved it.
+        sklearn.base.__version__ = "1.2.2" if name.endswith("_version") else version
         joblib.dump(model, path)
+        sklearn.base.__version__ = version
     elif case.suffix == ".skops":
         skops.io.dump(model, path)
     else:

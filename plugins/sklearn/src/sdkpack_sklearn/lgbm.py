@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -83,7 +84,7 @@ def _rounds(request: ConvertRequest) -> int:
 
 
 def _is_dump(head: bytes) -> bool:
-    return bool(re.match(rb"\s*\{", head)) and (b'"tree_info"' in head or b'"num_tree_per_iteration"' in head)
+    return bool(re.match(rb"\s*\{", head)) and b'"num_tree_per_iteration"' in head
 
 
 def _check_whole(content: bytes, name: str) -> None:
@@ -95,8 +96,13 @@ def _check_whole(content: bytes, name: str) -> None:
         wrong = "it does not begin with 'tree'"
     elif sizes is not None and len(sizes[1].split()) != trees:
         wrong = f"it says {len(sizes[1].split())} trees and has {trees}"
-    elif b"\nend of trees" not in content:
+    elif b"\nend of trees" not in content or (b"\nparameters:" in content and b"\nend of parameters" not in content):
         wrong = "its end is missing"
+    elif b"\npandas_categorical:" in content:
+        try:
+            json.loads(content.rpartition(b"\npandas_categorical:")[2])
+        except ValueError:
+            wrong = "its last line is cut off"
     if wrong:
         raise ModelError(
             f"{name!r} is no whole LightGBM file: {wrong}",

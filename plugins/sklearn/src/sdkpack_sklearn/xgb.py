@@ -13,6 +13,7 @@ from sdkpack.plugin import ConvertRequest, SniffRequest, SniffResult
 from sdkpack_sklearn.ensemble import Boosted, Linear, Link, TreeTable
 from sdkpack_sklearn.native import NativeConverter
 from sdkpack_sklearn.params import XGBoostParams
+from sdkpack_sklearn.ubjson import check_ubjson
 
 __all__ = ["XGBoostConverter", "describe_booster", "kept_rounds"]
 
@@ -62,15 +63,12 @@ class XGBoostConverter(NativeConverter):
         import xgboost
 
         source = request.source
-        with source.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-        binary = head.startswith(b"{L")
-        if not binary:
-            _check_json(source.read_bytes(), source.name)
+        content = source.read_bytes()
+        _check_whole(content, source.name)
         booster = xgboost.Booster({"nthread": 1})
         try:
             # From memory: by name XGBoost would decide by the suffix what the file is.
-            booster.load_model(bytearray(source.read_bytes()))
+            booster.load_model(bytearray(content))
         except (xgboost.core.XGBoostError, ValueError, TypeError, UnicodeDecodeError) as error:
             reason = str(error).strip().splitlines()
             raise ModelError(
@@ -103,13 +101,16 @@ def _rounds(request: ConvertRequest) -> int:
     return request.params.rounds if isinstance(request.params, XGBoostParams) else 0
 
 
-def _check_json(content: bytes, name: str) -> None:
+def _check_whole(content: bytes, name: str) -> None:
+    binary = content.startswith((b"{L", b"{i", b"{l", b"{U", b"{I", b"{#", b"{$"))
     try:
+        if binary:
+            check_ubjson(content)
+            return
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ModelError(
-            f"{name!r} is no whole XGBoost file: {error}",
-            hint="copy it again, or save it again with Booster.save_model",
+            f"{name!r} is no whole XGBoost file: {error}", hint="copy it again, or save it again by Booster.save_model"
         ) from error
     if not isinstance(document, dict) or "learner" not in document:
         raise ModelError(
