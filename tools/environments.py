@@ -1,7 +1,8 @@
 """Builds what some tests need beside the checkout's own environment; does nothing where it is there.
 
 * build/ocr-models: the packages whose model files and page image the OCR example uses;
-* build/envs/ocr-peer: another program for the same job, in an environment of its own, to compare answers with.
+* build/envs/ocr-peer: another program for the same job, in an environment of its own, to compare answers with;
+* the environments of converters that run apart, where users have theirs.
 
 Where a download fails, the tests that need it skip and say so.
 """
@@ -23,6 +24,7 @@ MODEL_SOURCES = ("rapidocr-onnxruntime==1.4.4", "scikit-image==0.26.0")
 def main() -> int:
     _build(MODELS, _install_models)
     _build(PEER, _install_peer)
+    _build_toolchains("xgboost")
     return 0
 
 
@@ -38,6 +40,13 @@ def _build(folder: Path, install: object) -> None:
         print(f"test: {folder.relative_to(ROOT)} could not be built ({error}); the tests that need it skip")
         return
     marker.touch()
+
+
+def _build_toolchains(*plugins: str) -> None:
+    """Builds nothing that is there; the tests that need an environment skip where it is not."""
+    command = [str(Path(sys.executable).parent / "sdkpack"), "plugins", "env", "build", *plugins]
+    if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
+        print(f"test: the environments of {', '.join(plugins)} could not be built; the tests that need them skip")
 
 
 def _install_models(folder: Path) -> None:

@@ -122,7 +122,7 @@ def imports_of(source: Path) -> list[str]:
             elif opcode.name == "MEMOIZE":
                 # Only names matter, and a name is memoised right after it was read; the rest keeps the count.
                 memo.append(strings[-1] if strings else "")
-            elif opcode.name in ("BINGET", "LONG_BINGET") and argument < len(memo):
+            elif opcode.name in ("BINGET", "LONG_BINGET") and isinstance(argument, int) and argument < len(memo):
                 strings.append(memo[argument])
     except (ValueError, EOFError, IndexError, OSError, zlib.error, lzma.LZMAError, UnicodeDecodeError):
         pass
