@@ -1,7 +1,7 @@
 """Boosted models as sums of trees, and the ONNX that computes them.
 
 Why not the published converters: onnxmltools 1.16.0 gives other values than the library for a dozen of objectives
-(docs/decisions/0074-own-trees.md). Here a model is what its library computes: raw sums of leaves, then one link function.
+(docs/decisions/0074-own-trees.md). Here a model is what its library computes: sums of leaves, then a link function.
 
     margin[n, k] = base[k] + sum over trees of class k of the leaf that row n falls into     (or a linear function)
     answer       = link(scale * margin)
