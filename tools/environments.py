@@ -24,7 +24,7 @@ MODEL_SOURCES = ("rapidocr-onnxruntime==1.4.4", "scikit-image==0.26.0")
 def main() -> int:
     _build(MODELS, _install_models)
     _build(PEER, _install_peer)
-    _build_toolchains("xgboost")
+    _build_toolchains("jax", "xgboost")
     return 0
 
 
