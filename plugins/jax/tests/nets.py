@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-print("nets was loaded", flush=True)
+print("nets was loaded", flush=True)  # noqa: T201
 
 
 def mlp(weights: Any, x: Any) -> Any:

@@ -69,7 +69,8 @@ class JaxConverter:
                 inputs = [jax.numpy.asarray(stored[spec.name]) for spec in request.conversion.inputs]
             leaves = jax.tree_util.tree_leaves(function.run(function.call, inputs))
             path = context.work / f"answer-{number}.npz"
-            np.savez(path, **{name: np.asarray(leaf) for name, leaf in zip(names, leaves, strict=True)})
+            answers: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in zip(names, leaves, strict=True)}
+            np.savez(path, **answers)
             paths.append(path)
         return EvaluateResult(outputs=tuple(paths), tools=_tools())
 
@@ -93,10 +94,8 @@ def _examples(specs: Sequence[TensorSpec], size: int) -> list[Any]:
 
     names = sorted({dim for spec in specs for dim in spec.shape if isinstance(dim, str)})
     sizes = {name: size + 2 * place for place, name in enumerate(names)}
-    return [
-        jax.numpy.ones([dim if isinstance(dim, int) else sizes[dim] for dim in spec.shape], spec.dtype)
-        for spec in specs
-    ]
+    shapes = [[dim if isinstance(dim, int) else sizes[dim] for dim in spec.shape] for spec in specs]
+    return [jax.numpy.ones(shape, spec.dtype) for shape, spec in zip(shapes, specs, strict=True)]
 
 
 def _exported(function: Function, specs: Sequence[TensorSpec], names: Sequence[str], opset: int) -> Any:

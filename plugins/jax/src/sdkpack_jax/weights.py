@@ -18,8 +18,8 @@ _HEADER_BYTES: Final = 100 << 20
 
 
 def read_weights(path: Path) -> Any:
-    """`dense/0/w` stands in the first element of the list `dense`, under `w`: `/` or `.` part names, and where all names
-    are 0, 1, 2... it is a list.
+    """`dense/0/w` stands in the first element of the list `dense`, under `w`: `/` or `.` part names, and where all
+    names at a place are 0, 1, 2... it is a list.
 
     Raises:
         ModelError: it is neither format, or damaged.
