@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +21,7 @@ from sdkpack_jax.weights import read_weights
 from sdkpack.build.context import step_context
 from sdkpack.build.progress import NullReporter
 from sdkpack.build.store import Store
-from sdkpack.errors import ModelError, PluginError, SdkpackError
+from sdkpack.errors import ModelError, PluginError
 from sdkpack.host.environments import Environments, default_environments
 from sdkpack.host.registry import Registry
 from sdkpack.host.tools import ToolHost
@@ -79,72 +81,125 @@ def safetensors(path: Path, arrays: dict[str, Any]) -> None:
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
 
 
-@pytest.mark.parametrize(
-    ("function", "arrays", "shape", "sizes", "outputs", "opset"),
-    [
-        ("mlp", MLP, ("N", 6), [(4, 6), (9, 6)], ["output"], 17),
-        ("conv", CONV, ("N", 32, 32, 3), [(1, 32, 32, 3), (5, 32, 32, 3)], ["output"], 18),
-        ("attention", ATTENTION, ("N", "T", 16), [(1, 7, 16), (3, 12, 16)], ["last", "y"], 21),
-        ("recurrent", None, ("N", 6, 4), [(2, 6, 4), (5, 6, 4)], ["output_0", "output_1"], None),
-    ],
-)
-def test_computes_what_jax_computes(
-    function: str, arrays: Any, shape: Any, sizes: Any, outputs: list[str], opset: int | None,
-    host: ToolHost, tmp_path: Path,
-) -> None:  # fmt: skip
+SHAPES: dict[str, tuple[Any, list[tuple[int, ...]], list[str], int | None]] = {
+    "mlp": (("N", 6), [(4, 6), (9, 6)], ["output"], 17),
+    "conv": (("N", 32, 32, 3), [(1, 32, 32, 3), (5, 32, 32, 3)], ["output"], None),
+    "attention": (("N", "T", 16), [(1, 7, 16), (3, 12, 16)], ["last", "y"], 21),
+    "recurrent": (("N", 6, 4), [(2, 6, 4), (5, 6, 4)], ["output_0", "output_1"], 23),
+    "fails": (("N", 4), [], [], None),
+    "absent": (("N", 4), [], [], None),
+    "nchw_window": (("N", 3, 8, 8), [], [], None),
+}
+"""Function -> declared shape, sizes of samples, names of outputs, opset."""
+
+
+def save_weights(folder: Path, function: str) -> dict[str, Path]:
+    arrays = {"mlp": MLP, "conv": CONV, "attention": ATTENTION}.get(function)
+    if arrays is None:
+        return {}
+    path = folder / f"{function}.weights"
+    if function == "conv":
+        safetensors(path, arrays)
+    else:
+        with path.open("wb") as out:
+            np.savez(out, **arrays)
+    return {"params": path}
+
+
+def save_samples(folder: Path, function: str) -> list[Path]:
+    paths = []
+    for number, size in enumerate(SHAPES[function][1]):
+        paths.append(folder / f"{function}-{number}.npz")
+        np.savez(paths[-1], in0=RNG.standard_normal(size).astype("f4"))
+    return paths
+
+
+@pytest.fixture(scope="module")
+def converted(host: ToolHost, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What came of each function, all in one process (see convert_all.py)."""
+    folder = tmp_path_factory.mktemp("jax")
+    cases = [
+        {
+            "function": name, "shape": shape, "opset": opset,
+            "files": {role: str(path) for role, path in save_weights(folder, name).items()},
+            "samples": [str(path) for path in save_samples(folder, name)],
+        }
+        for name, (shape, _, _, opset) in SHAPES.items()
+    ]  # fmt: skip
+    (folder / "requests.json").write_text(json.dumps(cases))
+    environment = host.environments.find(ENVIRONMENT)
+    assert environment is not None
+    script = [str(NETS.parent / "convert_all.py"), str(folder / "requests.json"), str(folder)]
+    done = subprocess.run(
+        [str(environment.python), "-I", "-B", *script], env={"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    found: dict[str, Any] = json.loads((folder / "found.json").read_text())
+    return {"folder": folder, **found}
+
+
+def compare(function: str, model: Path, samples: list[Path], answers: list[Path]) -> float:
+    """The greatest normalised error of any output."""
     import onnx
     import onnxruntime
 
-    files = {}
-    if arrays is not None:
-        files["params"] = tmp_path / "weights"
-        if function == "conv":
-            safetensors(files["params"], arrays)
-        else:
-            with files["params"].open("wb") as out:
-                np.savez(out, **arrays)
-    request = request_of(function, shape, files=files, opset=opset)
-    samples = []
-    for number, size in enumerate(sizes):
-        samples.append(tmp_path / f"{number}.npz")
-        np.savez(samples[-1], in0=RNG.standard_normal(size).astype("f4"))
+    shape, _, outputs, opset = SHAPES[function]
+    content = onnx.load(model)
+    assert [output.name for output in content.graph.output] == outputs
+    (value,) = content.graph.input
+    assert [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim] == list(shape)
+    assert content.opset_import[0].version == (opset or 18)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for sample, answer in zip(samples, answers, strict=True):
+        with np.load(sample) as inputs, np.load(answer) as expected:
+            for name, found in zip(outputs, session.run(outputs, dict(inputs)), strict=True):
+                wanted = expected[name]
+                assert found.shape == wanted.shape
+                worst = max(worst, float(np.abs(found - wanted).max() / np.abs(wanted).max()))
+    return worst
 
-    def both(tool: Any, context: Any) -> None:
-        result = tool.convert(request, context)
-        model = onnx.load(result.model)
-        assert [output.name for output in model.graph.output] == outputs
-        (value,) = model.graph.input
-        assert [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim] == list(shape)
-        assert model.opset_import[0].version == (opset or 18)
-        asked = EvaluateRequest(conversion=request, model=result.model, samples=tuple(samples))
-        session = onnxruntime.InferenceSession(str(result.model), providers=["CPUExecutionProvider"])
-        for sample, answer in zip(samples, tool.evaluate(asked, context).outputs, strict=True):
-            found = dict(zip(outputs, session.run(outputs, dict(np.load(sample))), strict=True))
-            with np.load(answer) as expected:
-                for name in outputs:
-                    assert found[name].shape == expected[name].shape
-                    # Sums of float32 in another order.
-                    assert np.abs(found[name] - expected[name]).max() <= 1e-5 * np.abs(expected[name]).max()
 
-    assert "nets was loaded" in job(host, tmp_path, both)
+@pytest.mark.parametrize("function", ["mlp", "conv", "attention", "recurrent"])
+def test_computes_what_jax_computes(function: str, converted: dict[str, Any]) -> None:
+    found = converted[function]
+    assert "error" not in found, found
+    samples = [converted["folder"] / f"{function}-{number}.npz" for number in range(2)]
+    answers = [Path(path) for path in found["answers"]]
+    # Sums of float32 in another order.
+    assert compare(function, Path(found["model"]), samples, answers) <= 1e-5
 
 
 @pytest.mark.parametrize(
-    ("function", "shape", "said"),
+    ("function", "error", "said"),
     [
-        ("fails", ("N", 4), "function 'nets:fails' fails on float32.*ValueError: not today"),
-        ("absent", ("N", 4), "cannot be loaded: AttributeError"),
+        ("fails", "ModelError", "function 'nets:fails' fails on float32.*ValueError: not today"),
+        ("absent", "ModelError", "cannot be loaded: AttributeError"),
         # jax2onnx 0.17.1 takes N and C for sides of the window.
-        ("nchw_window", ("N", 3, 8, 8), "wrote a graph that is not the function"),
+        ("nchw_window", "StepError", "wrote a graph that is not the function"),
     ],
 )
-def test_what_fails_is_told(function: str, shape: Any, said: str, host: ToolHost, tmp_path: Path) -> None:
-    def convert(tool: Any, context: Any) -> None:
-        tool.convert(request_of(function, shape), context)
+def test_what_fails_is_told(function: str, error: str, said: str, converted: dict[str, Any]) -> None:
+    found = converted[function]
+    assert found.get("error") == error, found
+    assert re.search(said, found["message"]), found["message"]
+    assert found["hint"]
 
-    with pytest.raises(SdkpackError, match=said) as caught:
-        job(host, tmp_path, convert)
-    assert caught.value.hint
+
+def test_in_jobs_of_its_own(host: ToolHost, tmp_path: Path) -> None:
+    request = request_of("mlp", ("N", 6), files=save_weights(tmp_path, "mlp"), opset=17)
+    samples = save_samples(tmp_path, "mlp")
+
+    def both(tool: Any, context: Any) -> None:
+        result = tool.convert(request, context)
+        asked = EvaluateRequest(conversion=request, model=result.model, samples=tuple(samples))
+        answers = list(tool.evaluate(asked, context).outputs)
+        assert compare("mlp", result.model, samples, answers) <= 1e-5
+
+    assert "nets was loaded" in job(host, tmp_path, both)
 
 
 def test_without_leave_nothing_of_the_file_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
