@@ -57,4 +57,8 @@ def fails(x: Any) -> Any:
 
 
 def nchw_window(x: Any) -> Any:
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, 3, 2), (1, 1, 2, 1), "SAME")
+
+
+def wide_window(x: Any) -> Any:
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 2), (1, 2, 2, 2), "VALID")

@@ -20,6 +20,7 @@ from sdkpack.plugin import (
 )
 from sdkpack.types import TensorSpec
 from sdkpack_jax.function import Function, load
+from sdkpack_jax.pooling import pool_two_axes
 
 __all__ = ["JaxConverter"]
 
@@ -120,6 +121,7 @@ def _exported(function: Function, specs: Sequence[TensorSpec], names: Sequence[s
 def _save(model: Any, path: Path) -> None:
     import onnx
 
+    pool_two_axes(model)
     onnx.checker.check_model(model)
     onnx.save(model, path)
 
@@ -156,5 +158,5 @@ def _try(path: Path, specs: Sequence[TensorSpec], function: Function) -> None:
 def _not_running(reason: str) -> StepError:
     return StepError(
         f"jax2onnx wrote a graph that is not the function: {' '.join(reason.split())[:300]}",
-        hint="declare fixed sizes, or write that part with other functions of jax.numpy or jax.lax (windows in NHWC)",
+        hint="declare fixed sizes, or write that part with other functions of jax.numpy or jax.lax",
     )
