@@ -120,7 +120,7 @@ def _check_whole(content: bytes, name: str) -> None:
 
 
 def _reason(lines: Sequence[str]) -> str:
-    # "[06:12:50] /workspace/src/common/json.cc:123: Expecting ..."
+    # "[TIME] FILE.cc:LINE: Expecting ..."
     return re.sub(r"^\[[\d:]+\]\s+\S+:\d+:\s*", "", lines[0])[:300] if lines else "no reason given"
 
 
