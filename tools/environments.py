@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "build/ocr-models"
 PEER = ROOT / "build/envs/ocr-peer"
 PEER_NEEDS = ("rapidocr-onnxruntime==1.4.4", "onnxruntime==1.32.0", "numpy==2.4.6", "pillow==13.0.0")
-TOOLCHAINS = ("torch.export", "tensorflow.saved-model")
+TOOLCHAINS = ("torch.export", "tensorflow.saved-model", "xgboost", "jax")
 """A converter for each environment; what is built already costs nothing."""
 MODEL_SOURCES = ("rapidocr-onnxruntime==1.4.4", "scikit-image==0.26.0")
 
