@@ -89,3 +89,13 @@ def test_integer_models_agree(bench: Bench, source: str, pattern: str) -> None:
                 # A half that is rounded the other way in an early layer is a few steps at the end.
                 assert np.abs(found.astype(int) - reference.astype(int)).max() <= most
                 assert found.argmax() == reference.argmax()
+
+
+def test_averages_round_as_tflite_rounds_them(bench: Bench) -> None:
+    """Numbers over the whole range: an average between two integers is one of 64 here, and made several steps of it."""
+    converted = bench.convert("tensorflow.tflite", MODELS / "mlperf-tiny/resnet8/pretrainedResnet_quant.tflite")
+    rng = np.random.default_rng(0)
+    samples = [{"input_1_int8": rng.integers(-128, 128, (1, 32, 32, 3), dtype=np.int8)} for _ in range(20)]
+    answers = bench.evaluate("tensorflow.tflite", converted, *samples)
+    for inputs, answer in zip(samples, answers, strict=True):
+        assert np.array_equal(run_onnx(converted.model, inputs)["Identity_int8"], answer["Identity_int8"])

@@ -17,7 +17,7 @@ def sdkpack_converters() -> list[ConverterInfo]:
             name="caffe",
             summary="Caffe networks: a prototxt and a caffemodel, also of the V1 format and of the SSD fork.",
             params=CaffeParams,
-            capabilities=("sniff",),
+            capabilities=("sniff", "evaluate"),
             requires=("onnx>=1.18", "protobuf>=5"),
             half=Half(load="sdkpack_caffe.convert:CaffeConverter"),
             reads=("application/vnd.caffe.model",),

@@ -13,6 +13,7 @@ from sdkpack_tensorflow.ports import apply_request, named_shape, near, selected
 from sdkpack_tensorflow.runs import Inner, feed_of, read_sample, write_outputs
 from sdkpack_tensorflow.tflite_file import Operator, check_operators, read_operators
 from sdkpack_tensorflow.tflite_graph import plain_products, restore_names, round_activations
+from sdkpack_tensorflow.tflite_means import round_means
 from sdkpack_tensorflow.toolchain import fingerprint, load_tensorflow, read_safely, tools
 
 __all__ = ["TfliteConverter"]
@@ -39,6 +40,7 @@ class TfliteConverter:
             model = convert_graph(opset=opset, inputs=inputs, outputs=outputs, what=what, tflite=request.source)
             restore_names(model, operators)
             plain_products(model, operators)
+            round_means(model)
             hybrid = round_activations(model, operators, opset) if params.dynamic_range else 0
         context.progress(0.9, "checking")
         notes = list(finish(model, inputs, _open_outputs(interpreter, inputs, outputs)))
