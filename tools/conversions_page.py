@@ -3,13 +3,12 @@
     python tools/conversions_page.py > docs/conversions.md
 
 The models are those of the tests (`SDKPACK_TEST_MODELS`, by default ../shared/models). Each is converted as a user
-would, compared with its source by sdkpack itself, and then run by ONNX Runtime on stored inputs whose outputs the source's
-framework gave on another day.
+would, compared with its source by sdkpack itself, and then run by ONNX Runtime on stored inputs whose outputs the
+source's framework gave on another day.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
@@ -34,10 +33,11 @@ MODELS = Path(os.environ.get("SDKPACK_TEST_MODELS") or ROOT.parent / "shared/mod
 HEAD = """\
 # Conversions, measured
 
-Published models of several frameworks, converted by `sdkpack convert`. *Against the source* is what sdkpack measured itself
-and keeps as evidence: the source run by its own framework, the ONNX model by the runtime named, on made inputs, the worst
-output. *Against stored outputs* is the ONNX model in ONNX Runtime, on real inputs whose outputs the source's framework gave on
-another machine. Errors are max |a - b| / max |reference|; for 8-bit outputs, the share of equal elements.
+Published models of several frameworks, converted by `sdkpack convert`. *Against the source* is what sdkpack measured
+itself and keeps as evidence: the source run by its own framework (Caffe networks by OpenCV), the ONNX model by the runtime
+named, on made inputs, the worst output. *Against stored outputs* is the ONNX model in ONNX Runtime, on real inputs whose
+outputs the source's framework gave on another machine. Errors are max |a - b| / max |reference|; for 8-bit outputs, the
+share of equal elements.
 
 Written by `python tools/conversions_page.py`, on models that are not part of this repository.
 
@@ -71,8 +71,11 @@ CASES = (
     caffe("mtcnn-caffe", "det3", "det3", "ref/caffe_det3.npz"),
     caffe(f"{FACE}/caffe", "RFB-320", "RFB-320", "../ref/caffe_RFB*.npz"),
     caffe(f"{FACE}/caffe", "slim-320", "slim-320", "../ref/caffe_slim*.npz"),
-    Case(source=f"{FACE}/tflite/version-RFB-320_without_postprocessing.tflite", references="../ref/tflite_version-RFB*.npz"),
-    Case(source=f"{FACE}/tflite/version-slim-320_without_postprocessing.tflite", references="../ref/tflite_version-slim*.npz"),
+    *(
+        Case(source=f"{FACE}/tflite/version-{name}-320_without_postprocessing.tflite",
+             references=f"../ref/tflite_version-{name}*.npz")
+        for name in ("RFB", "slim")
+    ),
     Case(source=f"{FACE}/pytorch/version-RFB-320.pth"),
     Case(source=f"{FACE}/pytorch/version-slim-320.pth"),
     Case(
@@ -104,7 +107,7 @@ def main() -> int:
             try:
                 made = _converted(case, Path(folder) / str(number), registry, runner)
             except SdkpackError as error:
-                rows.append(f"| {case.source} | - | - | refused (1) | - | - |".replace("(1)", f"({len(refused) + 1})"))
+                rows.append(f"| {case.source} | - | - | refused ({len(refused) + 1}) | - | - |")
                 refused.append(f"{len(refused) + 1}. `{case.source}`: {error.message}.")
                 continue
             [finding] = made.evidence
