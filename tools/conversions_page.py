@@ -34,10 +34,10 @@ HEAD = """\
 # Conversions, measured
 
 Published models of several frameworks, converted by `sdkpack convert`. *Against the source* is what sdkpack measured
-itself and keeps as evidence: the source run by its own framework (Caffe networks by OpenCV), the ONNX model by the runtime
-named, on made inputs, the worst output. *Against stored outputs* is the ONNX model in ONNX Runtime, on real inputs whose
-outputs the source's framework gave on another machine. Errors are max |a - b| / max |reference|; for 8-bit outputs, the
-share of equal elements.
+itself and keeps as evidence: the source run by its own framework (Caffe networks by OpenCV), the ONNX model by the
+runtime named, on made inputs, the worst output. *Against stored outputs* is the ONNX model in ONNX Runtime, on real
+inputs whose outputs the source's framework gave on another machine. Errors are max |a - b| / max |reference|; for 8-bit
+outputs, the share of equal elements.
 
 Written by `python tools/conversions_page.py`, on models that are not part of this repository.
 
