@@ -11,6 +11,8 @@ def main(argv):
     _find_ourselves()
     with open(os.path.join(folder, "job.json"), encoding="utf-8") as file:
         job = json.load(file)
+    if job["method"] == "serve":
+        return _serve(job)
     answer, code = _answer(folder, job)
     # Beside its name first: what is cut off half-way must not look like an answer.
     path = os.path.join(folder, "answer", "result.json")
@@ -18,6 +20,14 @@ def main(argv):
         json.dump(answer, out)
     os.rename(path + ".part", path)
     return code
+
+
+def _serve(job):
+    from sdkpack_job.packages import expose
+    from sdkpack_job.serve import serve
+
+    expose(job["packages"])
+    return serve(job)
 
 
 def _find_ourselves():
@@ -37,7 +47,7 @@ def _find_ourselves():
 
 
 def _answer(folder, job):
-    from sdkpack_job.codec import decode, plain
+    from sdkpack_job.codec import decode, plain, told
     from sdkpack_job.context import JobContext
     from sdkpack_job.packages import expose
 
@@ -52,17 +62,7 @@ def _answer(folder, job):
         return {"ok": True, "result": plain(method(*arguments))}, 0
     except BaseException as error:
         sys.excepthook(*sys.exc_info())
-        return {"ok": False, "error": _told(error)}, 1
-
-
-def _told(error):
-    """What went wrong, for the other side. SystemExit and an interrupt inside a job are failures like others."""
-    return {
-        "type": type(error).__name__,
-        "code": str(getattr(error, "code", "") or "") if not isinstance(error, SystemExit) else "",
-        "message": str(getattr(error, "message", "") or error)[:4000],
-        "hint": str(getattr(error, "hint", ""))[:4000],
-    }
+        return {"ok": False, "error": told(error)}, 1
 
 
 if __name__ == "__main__":

@@ -82,3 +82,13 @@ def plain(value):
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError("a result cannot hold a {}".format(type(value).__name__))
+
+
+def told(error):
+    """What went wrong, for the other side. SystemExit and an interrupt inside a job are failures like others."""
+    return {
+        "type": type(error).__name__,
+        "code": str(getattr(error, "code", "") or "") if not isinstance(error, SystemExit) else "",
+        "message": str(getattr(error, "message", "") or error)[:4000],
+        "hint": str(getattr(error, "hint", ""))[:4000],
+    }

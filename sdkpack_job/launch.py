@@ -1,21 +1,23 @@
 """Starts a job with as little of the machine as possible: `python -I -S launch.py JOB`.
 
-It reads `launch.json`, applies what this kernel allows, writes down what that was, and becomes the toolchain. Each
+It reads `launch.orders`, applies what this kernel allows, writes down what that was, and becomes the toolchain. Each
 measure is tried on its own: what a kernel or container refuses is told, not fatal. Nothing of a plugin runs before.
 """
 
-import importlib.util
-import json
 import os
 import resource
-import signal
 import sys
+
+try:
+    # What `signal` adds are enumerations, which take as long to load as all of the rest.
+    import _signal as signal
+except ImportError:
+    import signal
 
 
 def main(argv):
-    job = argv[1]
-    with open(os.path.join(job, "launch.json"), encoding="utf-8") as file:
-        wanted = json.load(file)
+    with open(os.path.join(argv[1], "launch.orders"), "rb") as file:
+        wanted = read_orders(file.read())
     told = {}
     system = _load_system(told)
     if system is not None:
@@ -24,20 +26,41 @@ def main(argv):
     if init:
         _become_child(wanted, told, system)
     _restrict(wanted, told, system)
-    _start(job, wanted, told)
+    _start(wanted, told)
+
+
+def read_orders(content):
+    """Strings behind NULs, which neither paths nor variables hold: a name, how many there are, and each of them. JSON
+    would be read by more code than everything else here takes."""
+    found = {}
+    words = iter(os.fsdecode(content).split("\0"))
+    for name in words:
+        if name:
+            found[name] = [next(words) for _ in range(int(next(words)))]
+    return {
+        "argv": found["argv"],
+        "environment": dict(pair.split("=", 1) for pair in found["environment"]),
+        "work": found["work"][0],
+        "readable": found["readable"],
+        "writable": found["writable"],
+        "network": found["network"] == ["1"],
+        "enforced_fd": int(found["enforced_fd"][0]),
+        "limits": {pair.split("=")[0]: int(pair.split("=")[1]) for pair in found["limits"]},
+    }
 
 
 def _load_system(told):
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "system.py")
-    spec = importlib.util.spec_from_file_location("sdkpack_job_system", path)
-    module = importlib.util.module_from_spec(spec)
+    # Isolated (-I), the folder of a script is not on its path; it is ours, and off again at once.
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     try:
-        spec.loader.exec_module(module)
+        import system
     except (ImportError, OSError, AttributeError) as error:
         for name in ("processes", "network", "files", "privileges"):
             told[name] = "not enforced: {}".format(error)
         return None
-    return module
+    finally:
+        del sys.path[0]
+    return system
 
 
 def _attempt(told, name, what, measure):
@@ -127,10 +150,11 @@ def _restrict(wanted, told, system):
         ("memory", resource.RLIMIT_AS, limits["memory_bytes"]),
         ("file size", resource.RLIMIT_FSIZE, limits["disk_bytes"]),
         ("core dumps", resource.RLIMIT_CORE, 0),
-        ("processor time", resource.RLIMIT_CPU, limits["cpu_s"]),
+        ("processor time", resource.RLIMIT_CPU, limits.get("cpu_s")),
         ("open files", resource.RLIMIT_NOFILE, limits["open_files"]),
     ):
-        _attempt(told, name, str(value), lambda kind=kind, value=value: _limit(kind, value))
+        if value is not None:
+            _attempt(told, name, str(value), lambda kind=kind, value=value: _limit(kind, value))
     if os.getuid() == 0:
         told["process count"] = "watched: the kernel does not count root's processes"
     else:
@@ -170,9 +194,9 @@ def _limit_processes(extra):
     _limit(resource.RLIMIT_NPROC, running + extra)
 
 
-def _start(job, wanted, told):
+def _start(wanted, told):
     # Before the toolchain can write anywhere: what it says of its own cage is worth nothing.
-    os.write(wanted["enforced_fd"], json.dumps(told).encode())
+    os.write(wanted["enforced_fd"], os.fsencode("".join("{}\0{}\0".format(*pair) for pair in told.items())))
     os.close(wanted["enforced_fd"])
     os.chdir(wanted["work"])
     argv = wanted["argv"]

@@ -79,6 +79,21 @@ class BuildContext:
         path.mkdir(mode=0o700)
         return path
 
+    def inside(self, name: str) -> BuildContext:
+        """The same surroundings with a new work folder below this one: for one of several things that a step does."""
+        work = self._work / name
+        count = 1
+        while work.exists():
+            count += 1
+            work = self._work / f"{name}-{count}"
+        work.mkdir(mode=0o700)
+        made = BuildContext(
+            step=self.step, work=work, log_file=self._log_file, log=self._log, reporter=self._reporter,
+            cancel=self._cancel, environment=self._environment, seed=self._seed,
+        )  # fmt: skip
+        made.isolation = self.isolation
+        return made
+
     def check_cancelled(self) -> None:
         """
         Raises:

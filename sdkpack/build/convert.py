@@ -8,26 +8,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from sdkpack.build.digests import Stamp
+from sdkpack.build.digests import Stamp, stamp_file
 from sdkpack.build.findings import Findings
 from sdkpack.build.fingerprint import Fingerprints
 from sdkpack.build.formats import ONNX_MEDIA_TYPE, Formats
 from sdkpack.build.models import Models, Prepared
-from sdkpack.build.runner import StepRun, StepRunner
+from sdkpack.build.runner import Step, StepRun, StepRunner
 from sdkpack.build.sources import SourceFile, Sources
+from sdkpack.build.stages import Stages
 from sdkpack.build.steps.converting import Conversion, conversion_of
 from sdkpack.build.steps.exporting import export_step
 from sdkpack.build.steps.importing import Imported
 from sdkpack.build.steps.parity import ParitySettings
 from sdkpack.build.store import Store, StoredResult
 from sdkpack.bundle.files import atomic_file
-from sdkpack.documents.recipe import ConvertSection, ModelSection
+from sdkpack.documents.recipe import ConvertSection, DefaultsSection, ModelSection
 from sdkpack.errors import FileError, OutputError
 from sdkpack.host.registry import Registered, Registry
 from sdkpack.host.tools import ToolHost
 from sdkpack.model.join import join_external, join_inline
 from sdkpack.model.table import read_table
-from sdkpack.plugin.info import ConverterInfo
+from sdkpack.plugin.info import ConverterInfo, RuntimeInfo
 from sdkpack.types import TensorSpec
 
 __all__ = ["Converted", "Export", "convert"]
@@ -36,6 +37,7 @@ _INLINE_BELOW_BYTES: Final = (1 << 31) - (64 << 20)
 """A protobuf message ends at 2 GiB; weights of larger models go into a file beside it."""
 _NO_NAME: Final = re.compile(r"[^A-Za-z0-9_-]+")
 _BLOCK: Final = 1 << 20
+_ANY: Final = RuntimeInfo(name="any", summary="Takes whatever ONNX has.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,11 @@ class Converted:
     operators: Mapping[str, int]
     """How many nodes of each operator the ONNX model has."""
     evidence: tuple[Mapping[str, Any], ...]
+    passes: tuple[Mapping[str, Any], ...] = ()
+    """What became of each pass of the optimisation, in order: name, category, round, verdict, reason, nodes by operator
+    and bytes of constants before and after, seconds, notes."""
+    graphs: tuple[bytes, bytes] | None = None
+    """The ONNX model before and after the optimisation, without its larger weights."""
     notes: tuple[str, ...]
     ran: int
     cached: int
@@ -77,11 +84,12 @@ def convert(
     section: ModelSection | None = None,
     given: Mapping[str, Path] | None = None,
     export: Export | None = None,
+    runtime: str | None = None,
     out: Path | None = None,
     overwrite: bool = False,
     parity: ParitySettings | None = None,
 ) -> Converted:
-    """Converts the model at `source`.
+    """Converts the model at `source`, and optimises it where the section says so.
 
     Args:
         source: a file, or the folder of a format that is one.
@@ -90,6 +98,7 @@ def convert(
         section: settings, as `models.NAME` of a recipe has them; its `source` plays no part.
         given: files that the section refers to, by reference.
         export: where ONNX is not the end.
+        runtime: what the result must suit: a runtime's opsets and operators; any where absent.
         out: a file or folder; by default a file with the source's name in the current folder.
         overwrite: replaces files that are there.
         parity: how results are compared.
@@ -103,13 +112,12 @@ def convert(
     job = _Job(
         source=source, name=_name_of(source), registry=registry, runner=runner, given=given or {},
         section=section or ModelSection(source=source.name), parity=parity or ParitySettings(),
+        info=_ANY if runtime is None else registry.runtime(runtime).info,
     )  # fmt: skip
     if export is None:
         target = _target(out, source, ".onnx")
         _check_free(target, overwrite)
-        model = job.model()
-        written = _write_onnx(model.result, target, runner.store, overwrite)
-        return job.told(model, written)
+        return job.told(_write_onnx(job.model().result, target, runner.store, overwrite))
     run = job.exported(export)
     names = _names(run.result, _target(out, source, ""))
     for path in names.values():
@@ -117,7 +125,7 @@ def convert(
     # The model last: where it is, all of it is.
     for role, path in sorted(names.items(), key=lambda item: item[0] == "model"):
         _copy(runner.store.path(run.result.files[role].digest), path, overwrite)
-    return job.told(job.last, (names["model"], *(path for role, path in names.items() if role != "model")))
+    return job.told((names["model"], *(path for role, path in names.items() if role != "model")))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,36 +137,54 @@ class _Job:
     section: ModelSection
     given: Mapping[str, Path]
     parity: ParitySettings
+    info: RuntimeInfo
     fingerprints: Fingerprints = field(default_factory=Fingerprints)
     runs: list[StepRun] = field(default_factory=list)
-    converters: list[str] = field(default_factory=list)
     tools: ToolHost = field(init=False)
     prepared: Prepared = field(init=False)
+    steps: dict[str, Step] = field(default_factory=dict)
+    last: Step = field(init=False)
+    """The step whose result is the ONNX model."""
 
     def __post_init__(self) -> None:
         self.tools = ToolHost(
             environ=self.runner.environment, tell=self.runner.reporter.warned, cancelled=self.runner.cancel.is_set
         )
 
-    @property
-    def last(self) -> StepRun:
-        """The run whose result is the ONNX model."""
-        return self.prepared.imports[self.name]
-
-    def model(self, opset: int | None = None) -> StepRun:
-        """Brings the source to ONNX."""
+    def model(self) -> StepRun:
+        """Brings the source to ONNX, and optimises it."""
         findings = Findings(str(self.source))
         section = self.section.model_copy(update={"source": self.source.name})
         sources = Sources(folder=self.source.parent.absolute(), given={**self.given, section.source: self.source})
+        newest = None if self.info.opsets is None else self.info.opsets[1]
         self.prepared = Models(
             sections={self.name: section}, sources=sources, registry=self.registry, tools=self.tools,
             runner=self.runner, fingerprints=self.fingerprints, parity=self.parity, findings=findings,
-            opset=lambda _: opset,
+            opset=lambda _: newest,
         ).prepared()  # fmt: skip
         findings.raise_plain()
+        self.steps, self.last = dict(self.prepared.steps), self.prepared.last[self.name]
         self.runs += self.prepared.runs.values()
-        self.converters += [step.plan.plugin for step in self.prepared.steps.values() if step.plan.kind == "convert"]
-        return self.last
+        stages = Stages(
+            defaults=DefaultsSection(), sources=sources, stamped=lambda source: stamp_file(source.path),
+            registry=self.registry, tools=self.tools, store=self.runner.store, fingerprints=self.fingerprints,
+            parity=self.parity, findings=findings, steps=self.steps,
+        )  # fmt: skip
+        step = stages.prepared(self.name, section, self.last, self.info)
+        findings.raise_plain()
+        if step is not None and step is not self.last:
+            self._run(step)
+            self.last = step
+        return self._result(self.last)
+
+    def _run(self, step: Step) -> StepRun:
+        before = {run.id: run.result for run in self.runs}
+        done = self.runner.run((step,), before=before).done[step.id]
+        self.runs.append(done)
+        return done
+
+    def _result(self, step: Step) -> StepRun:
+        return next(run for run in self.runs if run.id == step.id)
 
     def exported(self, export: Export) -> StepRun:
         """Brings the source to ONNX, and from there to another format."""
@@ -167,13 +193,11 @@ class _Job:
         written = next(kind for kind in row.info.writes if kind != ONNX_MEDIA_TYPE)
         writer = self._conversion(row, export.section, written)
         step = export_step(
-            writer, self._reader(written), before=self.prepared.last[self.name], settings=self.parity,
-            store=self.runner.store, fingerprints=self.fingerprints,
+            writer, self._reader(written), before=self.last, settings=self.parity, store=self.runner.store,
+            fingerprints=self.fingerprints,
         )  # fmt: skip
-        done = self.runner.run((step,), before={self.last.id: self.last.result}).done[step.id]
-        self.runs.append(done)
-        self.converters.append(row.info.name)
-        return done
+        self.steps[step.id] = step
+        return self._run(step)
 
     def _reader(self, media_type: str) -> Conversion | None:
         rows = [row for row in self.registry.converters()
@@ -187,22 +211,28 @@ class _Job:
             self.name, row, source=source, stamp=stamp, files={}, section=section, tools=self.tools, writes=writes
         )
 
-    def told(self, model: StepRun, files: tuple[Path, ...]) -> Converted:
-        imported = Imported(model.result)
-        counts = {
-            (f"{domain}." if domain else "") + name: count for domain, name, count in model.result.data["operators"]
-        }
-        findings = [finding for run in (model, *self._exports()) for finding in run.result.data.get("evidence", ())]
+    def told(self, files: tuple[Path, ...]) -> Converted:
+        model = self._result(self.last)
+        imported, operators = Imported(model.result), model.result.data["operators"]
+        runs = [model, *(run for run in self.runs if run.id.endswith("/export"))]
         notes = [note for run in self.runs for note in run.result.data.get("notes", ())]
+        by = [step.plan.plugin for step in self.steps.values() if step.plan.kind in ("convert", "export")]
         return Converted(
-            files=files, source_format=self.prepared.files[self.name].format, converters=tuple(self.converters),
+            files=files, source_format=self.prepared.files[self.name].format, converters=tuple(by),
             opset=dict(imported.opsets).get("", 0), inputs=imported.inputs, outputs=imported.outputs,
-            operators=counts, evidence=tuple(findings), notes=tuple(dict.fromkeys(notes)),
+            operators={f"{domain}.{name}" if domain else name: count for domain, name, count in operators},
+            evidence=tuple(finding for run in runs for finding in run.result.data.get("evidence", ())),
+            passes=tuple(model.result.data.get("passes", ())), graphs=self._graphs(model),
+            notes=tuple(dict.fromkeys(notes)),
             ran=sum(not run.cached for run in self.runs), cached=sum(run.cached for run in self.runs),
         )  # fmt: skip
 
-    def _exports(self) -> list[StepRun]:
-        return [run for run in self.runs if run.id.endswith("/export")]
+    def _graphs(self, model: StepRun) -> tuple[bytes, bytes] | None:
+        if self.last.plan.kind != "optimize":
+            return None
+        before = self._result(self.prepared.last[self.name])
+        store = self.runner.store
+        return store.read(before.result.files["graph"]), store.read(model.result.files["graph"])
 
 
 def _name_of(source: Path) -> str:

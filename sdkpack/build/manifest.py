@@ -36,6 +36,8 @@ __all__ = ["Packable", "make_manifest"]
 _METADATA_CHARS: Final = 1024
 """Longer values, an alphabet say, are for `model-metadata://` assets and not for the manifest."""
 
+_CHECKS: Final = {"check": "conversion", "optimize": "optimization", "compress": "loss"}
+"""Kind of step -> the check of its evidence."""
 _PORTABLE: Final = "application/vnd.onnx"
 _FORBIDDEN: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -121,7 +123,22 @@ class _Maker:
         portable = len(result.data["parts"]) == 1 and all(
             file.media_type.startswith(_PORTABLE) for file in result.files.values()
         )
-        return variant_of(result, target=target, folder=folder, step=step, portable=portable, platforms=platforms)
+        return variant_of(
+            result, target=target, folder=folder, step=step, earlier=self._earlier(step), portable=portable,
+            platforms=platforms,
+        )  # fmt: skip
+
+    def _earlier(self, step: str) -> dict[str, str]:
+        """The steps before one that leave evidence, by what they check."""
+        by_id = {one.id: one for one in self.resolution.plan.steps}
+        found: dict[str, str] = {}
+        stack = [step]
+        while stack:
+            one = by_id[stack.pop()]
+            if one.kind in _CHECKS and one.id.partition("/")[0] == step.partition("/")[0]:
+                found[_CHECKS[one.kind]] = one.id
+            stack += [id_ for id_ in one.inputs if id_ in by_id]
+        return found
 
     def _platforms(self, result: StoredResult) -> tuple[str, ...]:
         """Where the first part's runtime works; the others' are asked for when the variant is chosen."""

@@ -16,6 +16,7 @@ from sdkpack.build.digests import PREFIX
 from sdkpack.build.findings import Findings
 from sdkpack.build.load import LoadedRecipe, load_recipe
 from sdkpack.build.manifest import Packable, make_manifest
+from sdkpack.build.pins import check_locked, pinned, pins_of, stored_results
 from sdkpack.build.progress import Reporter
 from sdkpack.build.resolve import Resolution, resolve
 from sdkpack.build.runner import StepRun, StepRunner, step_runner
@@ -82,7 +83,8 @@ def plan(
         SdkpackError: anything is wrong with the recipe, all of it at once.
     """
     with step_runner(store, reporter=reporter, executor=executor, cancel=cancel) as runner:
-        return resolve(load_recipe(recipe), registry=registry, runner=runner, package_paths=package_paths).plan
+        made = resolve(load_recipe(recipe), registry=registry, runner=runner, package_paths=package_paths).plan
+        return pinned(made, stored_results(made, store))
 
 
 def build(
@@ -92,14 +94,25 @@ def build(
     runner: StepRunner,
     package_paths: Sequence[Path] = (),
     parity: ParitySettings | None = None,
+    locked: Plan | None = None,
 ) -> Built:
     """Carries a recipe out up to the point where a bundle is written.
 
+    Args:
+        loaded: the recipe.
+        registry: the plugins in use.
+        runner: runs the steps.
+        package_paths: folders of packages for `package://`.
+        parity: how variants are compared with their sources.
+        locked: the plan that it must be; `runner` has its pins.
+
     Raises:
         SdkpackError: the recipe is wrong, or a step failed.
+        UsageError: the recipe's plan is not `locked`.
         InterruptedRunError: the user wants to stop.
     """
     resolution = resolve(loaded, registry=registry, runner=runner, package_paths=package_paths, parity=parity)
+    check_locked(resolution.plan, locked)
     return _carry_out(resolution, registry, runner)
 
 
@@ -117,6 +130,7 @@ def pack(
     sealed: bool = True,
     parity: ParitySettings | None = None,
     files: FileSystem | None = None,
+    locked: Plan | None = None,
 ) -> PackResult:
     """Packs the recipe at `recipe`.
 
@@ -133,6 +147,8 @@ def pack(
         sealed: encrypts and signs as the recipe says; else the bundle is plain and unsigned, for a try-out.
         parity: how variants are compared with their sources.
         files: the file system that the bundle is written to.
+        locked: a plan that is to be carried out again: it must be this recipe's still, and a step that is not
+            deterministic must give what the plan is pinned to.
 
     Raises:
         SdkpackError: as its code says. The output is then as it was before.
@@ -146,8 +162,10 @@ def pack(
         raise OutputError(f"'{target}' exists already", hint="choose another name, or allow overwriting (--force)")
     seal, signers = _keys(loaded, registry) if sealed else (None, ())
     cancel = cancel or threading.Event()
-    with step_runner(store, reporter=reporter, executor=executor, cancel=cancel) as runner:
-        built = build(loaded, registry=registry, runner=runner, package_paths=package_paths, parity=parity)
+    with step_runner(store, reporter=reporter, executor=executor, cancel=cancel, pins=pins_of(locked)) as runner:
+        built = build(
+            loaded, registry=registry, runner=runner, package_paths=package_paths, parity=parity, locked=locked
+        )
         content = _content(built.packable, store)
         summary = _write(content, target, seal, signers, runner.reporter, cancel, overwrite, files)
     if isinstance(target, Path):
@@ -156,7 +174,7 @@ def pack(
     report_path = _write_report(report, target, overwrite, files)
     return PackResult(
         path=target if isinstance(target, Path) else None, report_path=report_path, identity=summary.identity,
-        size_bytes=summary.size_bytes, plan=built.resolution.plan, manifest=built.packable.manifest, report=report,
+        size_bytes=summary.size_bytes, plan=_pinned_plan(built), manifest=built.packable.manifest, report=report,
         cached=sum(run.cached for run in built.runs.values()), ran=sum(not run.cached for run in built.runs.values()),
     )  # fmt: skip
 
@@ -196,6 +214,10 @@ def _carry_out(resolution: Resolution, registry: Registry, runner: StepRunner) -
     runs |= runner.run(resolution.steps, before=before).done
     packable = make_manifest(resolution, runs, registry, runner.store)
     return Built(resolution=resolution, runs=runs, packable=packable)
+
+
+def _pinned_plan(built: Built) -> Plan:
+    return pinned(built.resolution.plan, {run.id: run.result for run in built.runs.values()})
 
 
 def _keys(loaded: LoadedRecipe, registry: Registry) -> tuple[Seal | None, tuple[Signer, ...]]:
@@ -257,13 +279,14 @@ def _write(
 
 def _report(built: Built, summary: BundleSummary, seconds: float) -> Report:
     bundle = built.resolution.plan.bundle
+    pins = {step.id: step.result for step in _pinned_plan(built).steps}
     return Report(
         report=1,
         bundle=f"{bundle.name}-{bundle.version}",
         identity=summary.identity,
         size_bytes=summary.size_bytes,
         seconds=round(seconds, 3),
-        steps=tuple(_step_report(run) for run in built.runs.values()),
+        steps=tuple(_step_report(run, pins.get(run.id)) for run in built.runs.values()),
         machine={
             "system": platform.system(),
             "machine": platform.machine(),
@@ -273,10 +296,15 @@ def _report(built: Built, summary: BundleSummary, seconds: float) -> Report:
     )
 
 
-def _step_report(run: StepRun) -> StepReport:
+def _step_report(run: StepRun, result: str | None) -> StepReport:
     isolation = run.result.data.get("isolation", {})
     return StepReport(
-        id=run.id, cached=run.cached, seconds=round(run.seconds, 3), note=_note(run), isolation=dict(isolation)
+        id=run.id,
+        cached=run.cached,
+        seconds=round(run.seconds, 3),
+        note=_note(run),
+        isolation=dict(isolation),
+        result=result,
     )
 
 

@@ -21,6 +21,7 @@ from sdkpack.build.models import RESOLVING, Models, Prepared
 from sdkpack.build.names import check_names
 from sdkpack.build.runner import Step, StepRun, StepRunner
 from sdkpack.build.sources import SourceFile, Sources
+from sdkpack.build.stages import Stages
 from sdkpack.build.steps.absorbing import absorbable_steps
 from sdkpack.build.steps.compiling import (
     Compilation,
@@ -31,7 +32,6 @@ from sdkpack.build.steps.compiling import (
     find_toolchain,
     joint_steps,
 )
-from sdkpack.build.steps.compressing import NONE, compress_step
 from sdkpack.build.steps.golden import golden_step, pipeline_golden_step
 from sdkpack.build.steps.importing import Imported, ModelFiles
 from sdkpack.build.steps.parity import ParitySettings
@@ -197,30 +197,37 @@ class _Resolver:
         checked: Mapping[str, CheckedPipeline],
     ) -> None:
         imports = models.imports
-        wanted = {
-            model: Compilation(
-                model=model, imported=prepared.plan, cacheable=prepared.cacheable,
-                absorbable=absorbable_steps(model, checked), samples=self._model_samples(model),
-                sample=self.recipe.models[model].sample,
-            )
-            for model in imports
-            if (prepared := self._compress_step(model, models.last[model])) is not None
-        }  # fmt: skip
+        stages = Stages(
+            defaults=self.recipe.defaults, sources=self.sources, stamped=self._stamped, registry=self.registry,
+            tools=self.tools, store=self.runner.store, fingerprints=self.fingerprints, parity=self.parity,
+            findings=self.findings, steps=self.steps,
+        )  # fmt: skip
+        samples = {model: self._model_samples(model) for model in imports}
         for name, toolchain in toolchains.items():
-            target = Target(
-                name=name, settings=self.recipe.targets[name], toolchain=toolchain, store=self.runner.store,
-                registry=self.registry, fingerprints=self.fingerprints, parity=self.parity,
-            )  # fmt: skip
-            mine = [one for model, one in wanted.items() if name in targets[model]]
-            for one in mine:
-                with self.findings.at(f"models.{one.model}"):
-                    check_opset(one.model, Imported(imports[one.model].result), toolchain)
-            if not mine:
-                continue
-            with self.findings.at(f"targets.{name}"):
-                steps = joint_steps(mine, target) if target.joint else [compile_step(one, target) for one in mine]
-                self.steps |= {step.id: step for step in steps}
+            mine = []
+            for model in (model for model in imports if name in targets[model]):
+                section = self.recipe.models[model]
+                if stages.optimization(section) is None:
+                    with self.findings.at(f"models.{model}"):
+                        check_opset(model, Imported(imports[model].result), toolchain)
+                step = stages.prepared(model, section, models.last[model], toolchain.row.info)
+                if step is not None:
+                    mine.append(Compilation(
+                        model=model, imported=step.plan, cacheable=step.cacheable, sample=section.sample,
+                        absorbable=absorbable_steps(model, checked), samples=samples[model],
+                    ))  # fmt: skip
+            if mine:
+                self._compile_for(name, toolchain, mine)
         self._golden_steps(imports, targets)
+
+    def _compile_for(self, name: str, toolchain: Toolchain, wanted: Sequence[Compilation]) -> None:
+        target = Target(
+            name=name, settings=self.recipe.targets[name], toolchain=toolchain, store=self.runner.store,
+            registry=self.registry, fingerprints=self.fingerprints, parity=self.parity,
+        )  # fmt: skip
+        with self.findings.at(f"targets.{name}"):
+            steps = joint_steps(wanted, target) if target.joint else [compile_step(one, target) for one in wanted]
+            self.steps |= {step.id: step for step in steps}
 
     def _golden_steps(self, imports: Mapping[str, StepRun], targets: Mapping[str, tuple[str, ...]]) -> None:
         opener = Opener(self.runner.store, self.registry)
@@ -232,24 +239,6 @@ class _Resolver:
                     fingerprint=self.fingerprints.core("numpy"), cacheable=first.cacheable,
                 )  # fmt: skip
                 self.steps[golden.id] = golden
-
-    def _compress_step(self, model: str, imported: Step) -> Step | None:
-        """The step whose result is compiled: `imported`, or the compression after it; None where that is wrong."""
-        section = self.recipe.models[model].compress
-        path = f"models.{model}.compress" if section else "defaults.compress"
-        section = section or self.recipe.defaults.compress
-        if section is None or section.scheme == NONE:
-            return imported
-        with self.findings.at(path):
-            sources = [self.sources.find(reference) for reference in section.samples]
-            step = compress_step(
-                model, section, samples=[(source, self._stamped(source)) for source in sources],
-                sample=self.recipe.models[model].sample, imported=imported, registry=self.registry, tools=self.tools,
-                store=self.runner.store, fingerprints=self.fingerprints, parity=self.parity,
-            )  # fmt: skip
-            self.steps[step.id] = step
-            return step
-        return None
 
     def _model_samples(self, model: str) -> tuple[tuple[SourceFile, FileStamp], ...]:
         found = []

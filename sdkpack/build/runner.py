@@ -16,10 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sdkpack.build.context import BuildContext, step_context
+from sdkpack.build.pins import Identities, check_pin, pinned_key, result_digest
 from sdkpack.build.progress import NullReporter, Reporter
 from sdkpack.build.store import Store, StoredResult
 from sdkpack.documents.plan import PlanStep
 from sdkpack.errors import InterruptedRunError, SdkpackError
+from sdkpack.types import Digest
 
 __all__ = ["Runs", "Step", "StepRun", "StepRunner", "default_jobs", "step_runner"]
 
@@ -72,6 +74,7 @@ def step_runner(
     reporter: Reporter | None = None,
     executor: Executor | None = None,
     cancel: threading.Event | None = None,
+    pins: Mapping[str, PlanStep] | None = None,
 ) -> Iterator[StepRunner]:
     """A runner with this process's variables.
 
@@ -80,12 +83,13 @@ def step_runner(
         reporter: gets told how it goes.
         executor: runs the steps, in this process; threads of its own by default.
         cancel: set it to stop.
+        pins: steps of a plan that says what they give, by id.
     """
     chosen = executor or StepRunner.threads()
     try:
         yield StepRunner(
             store=store, executor=chosen, reporter=reporter or NullReporter(), environment=dict(os.environ),
-            cancel=cancel or threading.Event(),
+            cancel=cancel or threading.Event(), pins=pins or {},
         )  # fmt: skip
     finally:
         if executor is None:
@@ -103,6 +107,10 @@ class StepRunner:
     environment: Mapping[str, str] = field(default_factory=dict)
     """What tools inherit their few variables from."""
     cancel: threading.Event = field(default_factory=threading.Event)
+    pins: Mapping[str, PlanStep] = field(default_factory=dict)
+    """Steps of a plan that says what they give, by id; another result is refused."""
+    identities: Identities = field(default_factory=Identities)
+    """Of the steps of one build, which may come in several calls of `run`."""
 
     @staticmethod
     def threads(jobs: int | None = None) -> ThreadPoolExecutor:
@@ -154,7 +162,7 @@ class StepRunner:
                      for name in step.after if name in before or name in runs.done}  # fmt: skip
             if len(known) == len(step.after):
                 waiting.remove(step)
-                running[self.executor.submit(self._one, step, known)] = step
+                running[self.executor.submit(self._one, step, known, self.identities.key(step.plan))] = step
         if waiting and not running:
             # All that is left waits for a step that was dropped, or for one that is not among them.
             waiting.clear()
@@ -167,6 +175,7 @@ class StepRunner:
                 continue  # stopped because of another one
             try:
                 runs.done[step.id] = future.result()
+                self.identities.settle(step.plan, runs.done[step.id].result)
             except SdkpackError as error:
                 runs.failed[step.id] = error
                 if not keep_going:
@@ -179,16 +188,17 @@ class StepRunner:
         wait([future for future in running if not future.cancelled()])
         running.clear()
 
-    def _one(self, step: Step, results: Results) -> StepRun:
+    def _one(self, step: Step, results: Results, key: Digest) -> StepRun:
         begin = time.perf_counter()
         if self.cancel.is_set():
             raise InterruptedRunError("stopped by request", where=step.id)
-        if step.cacheable:
-            known = self.store.get(step.plan.key)
+        pin = self._pin(step)
+        if step.cacheable or pin is not None:
+            known = self.store.get(key if pin is None else pinned_key(key, pin))
             if known is not None:
                 self.reporter.cached(step.id)
                 return StepRun(id=step.id, result=known, cached=True, seconds=time.perf_counter() - begin)
-            if self.store.known(step.plan.key):
+            if self.store.known(key):
                 self.reporter.warned(f"{step.id}: what the store has of it is damaged or incomplete, so it runs again")
         self.reporter.started(step.id)
         with step_context(
@@ -200,7 +210,16 @@ class StepRunner:
             environment=self.environment,
         ) as context:
             result = step.work(results, context)
-            self.store.put(step.plan.key, result)
+            if pin is not None:
+                check_pin(step.plan, result, pin)
+            if not step.plan.deterministic:
+                # A plan that is pinned to it finds it even when another run gave something else.
+                self.store.put(pinned_key(key, result_digest(result)), result)
+            self.store.put(key, result)
         seconds = time.perf_counter() - begin
         self.reporter.finished(step.id, seconds)
         return StepRun(id=step.id, result=result, cached=False, seconds=seconds)
+
+    def _pin(self, step: Step) -> Digest | None:
+        found = self.pins.get(step.id)
+        return found.result if found is not None and found.key == step.plan.key else None

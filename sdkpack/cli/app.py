@@ -14,6 +14,7 @@ __all__ = ["VERBS", "app"]
 VERBS: Final[dict[str, tuple[str, str]]] = {
     "init": ("init", "Write a recipe for a model, ready to pack."),
     "convert": ("convert", "Convert one model to ONNX, or from there to another format, and compare the two."),
+    "optimize": ("optimize", "Make a model's graph smaller, every pass checked, and undone where it is wrong."),
     "plan": ("plan", "Show every step that pack would do, and which are done already."),
     "pack": ("pack", "Build a bundle from a recipe."),
     "unpack": ("unpack", "Write the files of a verified bundle into a folder."),

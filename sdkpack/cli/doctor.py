@@ -91,13 +91,24 @@ def _home_relative(path: Path) -> str:
 
 
 def _plugins() -> list[Finding]:
+    from sdkpack.errors import SdkpackError
     from sdkpack.host.loading import halves_of
     from sdkpack.host.registry import Registry
 
-    registry = Registry.scan()
+    try:
+        registry = Registry.scan()
+    except SdkpackError as error:
+        # Which plugins may be imported is not known then, so none is.
+        told = "; ".join([error.message, *(f"{problem.path}: {problem.message}" for problem in error.problems)])
+        return [Finding(what="config", ok=False, told=told, mend=error.hint or f"edit {error.where}")]
     found = [_plugin(state) for state in registry.plugins]
     found += [
-        Finding(what="conflict", ok=False, told=sentence, mend="uninstall one of them, or set SDKPACK_PLUGINS")
+        Finding(
+            what="conflict",
+            ok=False,
+            told=sentence,
+            mend="uninstall one of them, or block it: plugins.block in config.toml",
+        )
         for sentence in registry.conflicts()
     ]
     for row in registry.tools():
@@ -112,29 +123,35 @@ def _plugin(state: object) -> Finding:
     label = f"plugin {state.name}"
     if state.loaded:
         return Finding(what=label, ok=True, told=f"{state.distribution} {state.version}, {len(state.rows)} rows")
-    left_out = state.reason == "not in SDKPACK_PLUGINS"
-    mend = "" if left_out else f"pip install --upgrade {state.distribution}, or pip uninstall it"
-    return Finding(what=label, ok=left_out, told=f"not used: {state.reason}", mend=mend)
+    mend = f"pip install --upgrade {state.distribution}, or pip uninstall it"
+    if not state.distribution:
+        mend = f"pip install what brings {state.name!r}, or take the name out"
+    return Finding(what=label, ok=state.left_out, told=f"not used: {state.reason}", mend="" if state.left_out else mend)
 
 
 def _half(row: Registered[Any], name: str, half: Half) -> Finding | None:
-    """A compiler, converter, optimizer or compressor; runners are asked when a bundle is opened."""
-    from sdkpack.errors import PluginError
+    """What says of itself whether it can work. Runners do so when a bundle is opened; of one that works apart it is
+    told whether its environment is there."""
+    from sdkpack.errors import PluginError, RunError
     from sdkpack.host.registry import load_class
     from sdkpack.host.tools import ToolHost
 
-    if name == "runner":
-        return None
     label = f"{name} {row.info.name}" if name != "compiler" else f"runtime {row.info.name}"
+    if name == "runner" and half.isolation == "in-process":
+        return None
     tools = ToolHost(environ=dict(os.environ))
     if half.environment is not None and tools.environments.find(half.environment) is None:
         # A look around builds nothing; what is not built yet is nothing to mend.
-        told = f"its environment is built at the first use: {', '.join(half.environment.requirements) or 'empty'}"
+        when = f"by sdkpack plugins env build {row.info.name}" if name == "runner" else "at the first use"
+        told = f"its environment is built {when}: {', '.join(half.environment.requirements) or 'empty'}"
         return Finding(what=label, ok=True, told=told)
     try:
+        if name == "runner":
+            devices = tools.runner(row, half).devices()
+            return Finding(what=label, ok=True, told=f"runs apart on {', '.join(one.name for one in devices)}")
         tool = load_class(row, half.load)() if half.isolation == "in-process" else tools.open(row, half)
         probe = tool.probe()
-    except PluginError as error:
+    except (PluginError, RunError) as error:
         return Finding(what=label, ok=False, told=error.message, mend=error.hint)
     told = probe.fingerprint if probe.ok else f"missing: {probe.missing}"
     return Finding(what=label, ok=probe.ok, told=told, mend=probe.mend)

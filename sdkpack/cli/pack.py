@@ -22,6 +22,8 @@ __all__ = ["command"]
 @click.option("-o", "--output", type=click.Path(path_type=Path, allow_dash=True),
               help="A file or folder, or - for standard output; NAME-VERSION.sdkpack where absent.")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Replace a bundle that is there.")
+@click.option("--plan", "locked", type=click.Path(path_type=Path, dir_okay=False),
+              help="Carry out this plan (of plan --json) again; refuse what differs from it.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Check everything and show the plan, but write no bundle.")
 @verb_options
 def command(
@@ -31,6 +33,7 @@ def command(
     store: Path | None,
     output: Path | None,
     force: bool,
+    locked: Path | None,
     dry_run: bool,
 ) -> None:
     """Build a bundle from RECIPE (recipe.toml where absent).
@@ -39,6 +42,7 @@ def command(
     to run (times, this machine) goes into NAME-VERSION.report.json beside the bundle.
     """
     from sdkpack.build.pack import pack, plan
+    from sdkpack.cli.plan import read_plan
 
     with building(console, store) as tools:
         options: dict[str, Any] = {"package_paths": package_paths, **tools}
@@ -50,7 +54,8 @@ def command(
             return
         to_stdout = output is not None and str(output) == "-"
         target: Path | BinaryIO | None = sys.stdout.buffer if to_stdout else output
-        result = pack(recipe, out=target, overwrite=force, **options)
+        wanted = read_plan(locked) if locked is not None else None
+        result = pack(recipe, out=target, overwrite=force, locked=wanted, **options)
     if to_stdout:
         console.say(f"wrote {size_text(result.size_bytes)}, identity {result.identity}")
         return

@@ -38,15 +38,16 @@ command.add_command(environments)
 @command.command("list")
 @verb_options
 def list_plugins(console: Console) -> None:
-    """Every installed plugin: distribution, version, API, what it brings, state and reason.
+    """Every installed plugin: distribution, version, API, what it brings, where that works, state and reason.
 
-    The environment variable SDKPACK_PLUGINS, a comma-separated list of names, limits which ones are used. A plugin
-    that is used is trusted like the program itself: it runs in this process.
+    A plugin that is used is trusted like the program itself: it is imported into this process, and only what the column
+    ISOLATION names otherwise works apart. `plugins.allow` and `plugins.block` in config.toml choose which are used, and
+    the environment variable SDKPACK_PLUGINS, a comma-separated list of names, in the place of `plugins.allow`.
     """
     from sdkpack.host.registry import Registry
 
     registry = Registry.scan()
-    rows = ("PLUGIN", "DISTRIBUTION", "API", "BRINGS", "STATE")
+    rows = ("PLUGIN", "DISTRIBUTION", "VERSION", "API", "BRINGS", "ISOLATION", "STATE")
     table_rows = [rows, *(_row(state) for state in registry.plugins)]
     text = "\n".join([table(table_rows), *(f"conflict: {sentence}" for sentence in registry.conflicts())])
     console.result(
@@ -70,18 +71,31 @@ def show(console: Console, name: str) -> None:
 
 
 def _row(state: PluginState) -> tuple[str, ...]:
-    from sdkpack.host.loading import halves_of
-
     counts: dict[str, int] = {}
     for row in state.rows:
         kind = type(row).__name__.removesuffix("Info").lower()
         counts[kind] = counts.get(kind, 0) + 1
     brings = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(counts.items())) or "-"
-    isolated = sum(half.isolation != "in-process" for row in state.rows for half in halves_of(row).values())
-    brings += f" ({isolated} apart)" if isolated else ""
     api = ".".join(map(str, state.api)) if state.api else "-"
-    verdict = "used" if state.loaded else f"not used: {state.reason}"
-    return state.name, f"{state.distribution} {state.version}".strip(), api, brings, verdict
+    verdict = _state(state) + (f": {state.reason}" if state.reason else "")
+    return state.name, state.distribution or "-", state.version or "-", api, brings, _isolation(state), verdict
+
+
+def _isolation(state: PluginState) -> str:
+    """Where the halves work: `in-process`, `in-process, 2 environment`; what has no halves is in this process."""
+    from sdkpack.host.loading import halves_of
+
+    counts: dict[str, int] = {}
+    for half in (half for row in state.rows for half in halves_of(row).values()):
+        counts[half.isolation] = counts.get(half.isolation, 0) + 1
+    if any(not halves_of(row) for row in state.rows):
+        counts["in-process"] = counts.get("in-process", 0) + 1
+    inside = ["in-process"] if counts.pop("in-process", 0) else []
+    return ", ".join([*inside, *(f"{count} {name}" for name, count in sorted(counts.items()))]) or "-"
+
+
+def _state(state: PluginState) -> str:
+    return "used" if state.loaded else "left out" if state.left_out else "broken"
 
 
 def _facts(state: PluginState) -> dict[str, Any]:
@@ -94,6 +108,7 @@ def _facts(state: PluginState) -> dict[str, Any]:
         "version": state.version,
         "api": list(state.api) if state.api else None,
         "used": state.loaded,
+        "state": _state(state),
         "reason": state.reason,
         "brings": [
             {

@@ -39,8 +39,9 @@ class Evidence(Part):
     """One finding of one step."""
 
     step: str
-    check: Literal["conversion", "parity", "loss", "determinism", "accuracy", "coverage"]
-    """`conversion`: the source, run by its own framework, against the ONNX model made from it."""
+    check: Literal["conversion", "optimization", "parity", "loss", "determinism", "accuracy", "coverage"]
+    """`conversion`: the source, run by its own framework, against the ONNX model made from it; `optimization`: the
+    model before all passes against the one after them."""
     passed: bool
     reference: str
     """What the reference outputs came from: `onnx.reference 1.23.2`."""

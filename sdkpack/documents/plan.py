@@ -26,9 +26,11 @@ class PlanStep(Part):
     """One step and all that its result depends on."""
 
     id: str
-    """`det/import`, `det/check`, `det/cut`, `det/compress`, `det/compile/cpu`, `compile/npu` for
-    models that are compiled together, `read/golden`."""
-    kind: Literal["convert", "import", "check", "cut", "export", "compress", "compile", "golden", "pipeline-golden"]
+    """`det/import`, `det/check`, `det/cut`, `det/optimize`, `det/compress`, `det/compile/cpu`, `compile/npu` for models
+    that are compiled together, `read/golden`. Where targets take different forms of a model: `det/optimize/2`."""
+    kind: Literal[
+        "convert", "import", "check", "cut", "export", "optimize", "compress", "compile", "golden", "pipeline-golden"
+    ]
     plugin: str
     """What does it: `acme.npu2`, or `sdkpack` itself."""
     fingerprint: str
@@ -38,6 +40,10 @@ class PlanStep(Part):
     """Digests of author's files, and ids of the steps before."""
     key: DigestText
     """Names the result in the store."""
+    deterministic: bool = True
+    """Whether what does it says that the same input gives the same bytes."""
+    result: DigestText | None = None
+    """What a step that is not deterministic gave; another result is refused."""
 
 
 class Plan(Document):

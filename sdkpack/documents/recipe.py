@@ -24,6 +24,7 @@ __all__ = [
     "InputSection",
     "ModelSection",
     "NoticeSection",
+    "OptimizeSection",
     "PipelineSection",
     "Recipe",
     "SignSection",
@@ -123,9 +124,32 @@ class CompressSection(Part):
     """The compressor plugin's own settings."""
 
 
+class OptimizeSection(Part):
+    """How a model is made smaller and faster without changing what it means."""
+
+    level: Literal["none", "safe", "standard", "max"] = "standard"
+    """Which passes run by themselves: `safe` are those that only drop what nothing needs; `max` also those that change
+    the form of what is left."""
+    passes: dict[NamespacedName, bool] = Field(default_factory=dict)
+    """Passes switched on or off by name, whatever the level."""
+    opset: Annotated[int, Field(ge=7)] | None = None
+    """The version of ONNX's operators to bring the model to; absent: it stays where the targets take it."""
+    domains: tuple[str, ...] = ("", "ai.onnx.ml")
+    """Domains of operators that passes may bring in; `""` is ONNX's own."""
+    max_error: Annotated[float, Field(ge=0)] | None = None
+    """The greatest normalised error of any output that is accepted. Absent: the tolerance of the output's type."""
+    strict: bool = False
+    """Whether a pass that has to be undone is an error."""
+    time_limit_s: Annotated[float, Field(gt=0)] = 600.0
+    """For one model; what has not run by then is left out."""
+    settings: dict[NamespacedName, dict[str, Json]] = Field(default_factory=dict, alias="with")
+    """The passes' own settings, by pass."""
+
+
 class DefaultsSection(Part):
     """Settings of stages for every model that has none of its own."""
 
+    optimize: OptimizeSection | None = None
     compress: CompressSection | None = None
 
 
@@ -138,6 +162,7 @@ class ModelSection(Part):
     convert: ConvertSection | None = None
     inputs: dict[str, InputSection] = Field(default_factory=dict)
     cut: CutSection | None = None
+    optimize: OptimizeSection | None = None
     compress: CompressSection | None = None
     license: str | None = None
     targets: tuple[Name, ...] | None = None

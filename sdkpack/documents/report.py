@@ -20,6 +20,8 @@ class StepReport(Part):
     note: str | None = None
     isolation: dict[str, str] = Field(default_factory=dict)
     """What was enforced around toolchains outside of the process: measure -> what, or why not."""
+    result: str | None = None
+    """Digest of what a step that is not deterministic gave."""
 
 
 class Report(Document):

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from sdkpack.documents.config import Config
 from sdkpack.documents.evidence import Evidence
 from sdkpack.documents.manifest import Manifest
 from sdkpack.documents.pipeline import Pipeline
@@ -29,7 +30,7 @@ from sdkpack.documents.trust import Trust
 
 __all__ = ["DOCUMENTS", "schema_of", "schema_texts"]
 
-DOCUMENTS: Final = (Recipe, Plan, Pipeline, Manifest, Evidence, Trust, Report)
+DOCUMENTS: Final = (Recipe, Plan, Pipeline, Manifest, Evidence, Trust, Report, Config)
 _VERSION: Final = 1
 _ANY: Final = {"$ref": "#/$defs/JsonValue"}
 _JSON_VALUE: Final = {

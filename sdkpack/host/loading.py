@@ -62,6 +62,8 @@ class PluginState:
     reason: str = ""
     """Why it is not used; empty where it is."""
     rows: tuple[PluginInfo, ...] = ()
+    left_out: bool = False
+    """Not used because the user chose so: nothing to mend."""
 
     @property
     def loaded(self) -> bool:

@@ -14,7 +14,7 @@ from typing import IO, Any, Final, Self
 
 from sdkpack.errors import InterruptedRunError, StepError
 
-__all__ = ["INHERITED", "TimeLimitError", "outcome", "run_tool", "supervise"]
+__all__ = ["INHERITED", "TimeLimitError", "end_group", "has_ended", "outcome", "run_tool", "supervise"]
 
 INHERITED: Final = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "SYSTEMROOT")
 """All that a tool gets of the environment: keys and tokens that stand in the rest are none of its business."""
@@ -103,7 +103,7 @@ def supervise(
                     raise TimeLimitError(f"{argv[0]!r} took longer than {timeout_s:g} s", where=where)
                 watch(process.pid)
     except BaseException:
-        _end_group(process)
+        end_group(process)
         raise
     _signal(process, signal.SIGKILL)
     return process.wait()
@@ -139,7 +139,19 @@ def _ended(process: subprocess.Popen[Any]) -> bool:
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _end_group(process: subprocess.Popen[Any]) -> None:
+def has_ended(process: subprocess.Popen[Any], timeout_s: float = 0.0) -> bool:
+    """Whether a process ends within `timeout_s`. It is not reaped: until then its number, which names its group, is not
+    given anew."""
+    until = time.monotonic() + timeout_s
+    with _Waiting(process) as waiting:
+        while not waiting.ended(max(0.0, min(_POLL_S, until - time.monotonic()))):
+            if time.monotonic() >= until:
+                return False
+    return True
+
+
+def end_group(process: subprocess.Popen[Any]) -> None:
+    """Ends a process and its group: kindly first, surely after two seconds. It must not have been waited for."""
     _signal(process, signal.SIGTERM)
     until = time.monotonic() + _GRACE_S
     while not _ended(process) and time.monotonic() < until:

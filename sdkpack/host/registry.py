@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from sdkpack.errors import PluginBrokenError, PluginMissingError
+from sdkpack.host.choices import PLUGINS, Choices, choices, normal
 from sdkpack.host.loading import PluginState, halves_of, import_quietly, installed, kind_of, label_of, load_plugin
 from sdkpack.plugin.info import (
     CompressorInfo,
@@ -46,18 +46,20 @@ class Registry:
     def scan() -> Registry:
         """Every installed plugin, found by its entry point.
 
-        Where the environment has SDKPACK_PLUGINS, only those of these entry points or distributions (and sdkpack's
-        own) are imported.
+        Of those that the user leaves out (`sdkpack.host.choices`) nothing is imported; sdkpack's own is always in use.
+
+        Raises:
+            DocumentError: the user's configuration is not valid.
+            FileError: it cannot be read.
         """
         import os
 
         from sdkpack.plugin.hookspecs import ENTRY_POINT_GROUP
 
-        text = os.environ.get("SDKPACK_PLUGINS")
-        wanted = None if text is None else {_normal(name) for name in text.split(",") if name.strip()}
-        states = [_load_installed(*point, wanted) for point in installed(ENTRY_POINT_GROUP)]
-        have = {_normal(name) for state in states for name in (state.name, state.distribution)}
-        return Registry((*states, *(_absent(name) for name in sorted((wanted or set()) - have))))
+        chosen = choices(os.environ)
+        states = [_load_installed(*point, chosen) for point in installed(ENTRY_POINT_GROUP)]
+        have = {normal(name) for state in states for name in (state.name, state.distribution)}
+        return Registry((*states, *(_absent(name, chosen) for name in sorted((chosen.allow or frozenset()) - have))))
 
     @staticmethod
     def of_modules(modules: Iterable[str]) -> Registry:
@@ -156,7 +158,7 @@ class Registry:
         if len(found) > 1:
             raise PluginBrokenError(
                 f"{kind} {name!r} is claimed by {' and '.join(_source(row.plugin) for row in found)}",
-                hint="uninstall one of them, or name the plugins to use in SDKPACK_PLUGINS",
+                hint=f"uninstall one of them, or name the plugins to use in {PLUGINS}",
             )
         if found:
             return found[0]
@@ -167,12 +169,15 @@ class Registry:
         import difflib
 
         near = difflib.get_close_matches(name, [label for row in have for label in _callable_names(row.info)], n=1)
-        broken = [repr(state.name) for state in self.plugins if not state.loaded]
+        broken = [repr(state.name) for state in self.plugins if not state.loaded and not state.left_out]
+        left_out = [f"{state.name!r} is {state.reason}" for state in self.plugins if state.left_out]
         hints = [f"did you mean {near[0]!r}?"] if near else []
         if broken:
             # Told beside a near name: what is asked for may well be what the broken plugin would bring.
             one = f"plugin {broken[0]}" if len(broken) == 1 else f"plugins {', '.join(broken)}"
             hints.append(f"{one} did not load, see: sdkpack doctor")
+        if left_out:
+            hints.append(f"plugin {'; '.join(left_out)}")
         if hints:
             return " ".join(hints)
         return "see what is installed: sdkpack plugins list"
@@ -204,24 +209,18 @@ def _hint_for_import(error: BaseException, registered: Registered[Any]) -> str:
     return f"reinstall or update {registered.plugin.distribution or registered.plugin.module}"
 
 
-def _load_installed(name: str, module: str, distribution: str, version: str, wanted: set[str] | None) -> PluginState:
-    chosen = wanted is None or bool(wanted & {_normal(name), _normal(distribution)})
-    if chosen or _normal(distribution) == _OWN:
+def _load_installed(name: str, module: str, distribution: str, version: str, chosen: Choices) -> PluginState:
+    reason = "" if normal(distribution) == _OWN else chosen.left_out(name, distribution)
+    if not reason:
         return load_plugin(name, module, distribution, version)
     return PluginState(
-        name=name, module=module, distribution=distribution, version=version, api=None,
-        reason="not in SDKPACK_PLUGINS",
+        name=name, module=module, distribution=distribution, version=version, api=None, reason=reason, left_out=True
     )  # fmt: skip
 
 
-def _absent(name: str) -> PluginState:
-    reason = "named in SDKPACK_PLUGINS, but not installed"
+def _absent(name: str, chosen: Choices) -> PluginState:
+    reason = f"named in {chosen.allowed_by}, but not installed"
     return PluginState(name=name, module="", distribution="", version="", api=None, reason=reason)
-
-
-def _normal(name: str) -> str:
-    """A distribution's name as the index compares it."""
-    return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 def _callable_names(info: PluginInfo) -> Sequence[str]:

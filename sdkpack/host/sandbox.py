@@ -6,7 +6,6 @@ fork and exec of a process with threads can hang it, and a program in any langua
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -14,12 +13,29 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 from sdkpack.errors import InternalError, StepError
 from sdkpack.host.process import supervise
 
-__all__ = ["DiskLimitError", "Limits", "ProcessLimitError", "Sandboxed", "job_package", "run_sandboxed", "system_paths"]
+__all__ = [
+    "ORDERS",
+    "DiskLimitError",
+    "Limits",
+    "ProcessLimitError",
+    "Sandboxed",
+    "Watcher",
+    "enforced_of",
+    "job_package",
+    "launcher",
+    "passed_on",
+    "run_sandboxed",
+    "system_paths",
+    "write_order",
+]
+
+ORDERS: Final = "launch.orders"
+"""The file that tells the launcher what to do."""
 
 _GIB: Final = 1 << 30
 _WATCH_EVERY_S: Final = 0.2
@@ -105,7 +121,7 @@ def run_sandboxed(
 
     Args:
         argv: the program, by its path, and its arguments.
-        folder: of the job: `launch.json` is written there. The program cannot write to it.
+        folder: of the job: the launcher's orders are written there. The program cannot write to it.
         work: the program's current folder.
         output: gets what it prints.
         environment: all of its variables.
@@ -123,43 +139,85 @@ def run_sandboxed(
     """
     read_fd, write_fd = os.pipe()
     try:
-        order = {
-            "argv": list(argv),
-            "environment": dict(environment),
-            "work": str(work),
-            "readable": [*system_paths(network), *map(str, readable)],
-            "writable": [*_WRITABLE, *map(str, writable)],
-            "network": network,
-            "enforced_fd": write_fd,
-            "limits": {
-                "memory_bytes": limits.memory_bytes,
-                "disk_bytes": limits.disk_bytes,
-                "cpu_s": max(1, int(limits.time_s * (os.cpu_count() or 1))),
-                "open_files": limits.open_files,
-                "processes": limits.processes,
-            },
-        }
-        (folder / "launch.json").write_text(json.dumps(order), encoding="utf-8")
-        watcher = _Watcher(limits, [*writable, folder], output, where, watch)
+        write_order(
+            folder, argv=argv, environment=environment, work=work, readable=readable, writable=writable,
+            limits=limits, network=network, enforced_fd=write_fd, cpu_s=int(limits.time_s * (os.cpu_count() or 1)),
+        )  # fmt: skip
+        watcher = Watcher(limits, [*writable, folder], output, where, watch)
         code = supervise(
-            # Without `site`: nothing that is installed runs before the limits stand.
-            [sys.executable, "-I", "-S", "-B", str(job_package() / "launch.py"), str(folder)],
+            launcher(folder),
             folder=folder, output=output, environment={"PATH": os.defpath}, timeout_s=limits.time_s,
             cancelled=cancelled, where=where, watch=watcher, keep_open=(write_fd,),
         )  # fmt: skip
         os.close(write_fd)
         write_fd = -1
-        told = _told(read_fd)
+        told = enforced_of(read_fd)
         watcher.look()
-        # The launcher passes a signal on as shells do.
-        return Sandboxed(code=128 - code if 128 < code <= 192 else code, enforced=told)
+        return Sandboxed(code=passed_on(code), enforced=told)
     finally:
         os.close(read_fd)
         if write_fd >= 0:
             os.close(write_fd)
 
 
-def _told(fd: int) -> dict[str, str]:
+def write_order(
+    folder: Path,
+    *,
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    work: Path,
+    readable: Sequence[Path],
+    writable: Sequence[Path],
+    limits: Limits,
+    network: bool,
+    enforced_fd: int,
+    cpu_s: int | None = None,
+) -> None:
+    """Tells the launcher what to start and around it what to put up; `run_sandboxed` says what the arguments are.
+
+    Args:
+        enforced_fd: where the launcher writes what it enforced, before the program begins.
+        cpu_s: processor time of each process; None: without a limit.
+    """
+    numbers = {
+        "memory_bytes": limits.memory_bytes,
+        "disk_bytes": limits.disk_bytes,
+        "open_files": limits.open_files,
+        "processes": limits.processes,
+    }
+    if cpu_s is not None:
+        numbers["cpu_s"] = max(1, cpu_s)
+    orders = {
+        "argv": argv,
+        "environment": [f"{name}={value}" for name, value in environment.items()],
+        "work": [str(work)],
+        "readable": [*system_paths(network), *map(str, readable)],
+        "writable": [*_WRITABLE, *map(str, writable)],
+        "network": ["1" if network else "0"],
+        "enforced_fd": [str(enforced_fd)],
+        "limits": [f"{name}={value}" for name, value in numbers.items()],
+    }
+    (folder / ORDERS).write_bytes(b"".join(_words(name, items) for name, items in orders.items()))
+
+
+def _words(name: str, items: Sequence[str]) -> bytes:
+    """As `sdkpack_job/launch.py` reads them. No word can hold a NUL: the kernel would not take it either."""
+    if any("\0" in item for item in items):
+        raise StepError(f"a word of {name!r} holds a NUL, which no program can be given")
+    return b"".join(os.fsencode(word) + b"\0" for word in (name, str(len(items)), *items))
+
+
+def launcher(folder: Path) -> list[str]:
+    # Without `site`: nothing that is installed runs before the limits stand.
+    return [sys.executable, "-I", "-S", "-B", str(job_package() / "launch.py"), str(folder)]
+
+
+def passed_on(code: int) -> int:
+    """The program's exit code, negative for a signal, of the launcher's, which passes a signal on as shells do."""
+    return 128 - code if 128 < code <= 192 else code
+
+
+def enforced_of(fd: int) -> dict[str, str]:
     """What the launcher wrote; the pipe holds it all, so that it was never blocked by us."""
     os.set_blocking(fd, False)
     try:
@@ -168,22 +226,26 @@ def _told(fd: int) -> dict[str, str]:
         text = b""
     if not text:
         raise InternalError("the launcher of toolchains ended before it started one", hint="see: sdkpack doctor")
-    facts: dict[str, Any] = json.loads(text)
-    return {str(key): str(value) for key, value in facts.items()}
+    words = os.fsdecode(text).split("\0")[:-1]
+    return dict(zip(words[::2], words[1::2], strict=True))
 
 
 @dataclass(slots=True)
-class _Watcher:
+class Watcher:
     """Looks at what no limit of the kernel covers: all files together, and the number of processes of root."""
 
     limits: Limits
     folders: Sequence[Path]
-    output: IO[bytes]
+    output: IO[bytes] | None
     where: str
-    also: Callable[[], None]
+    also: Callable[[], None] = lambda: None
     _next: float = 0.0
 
     def __call__(self, pid: int) -> None:
+        """
+        Raises:
+            DiskLimitError, ProcessLimitError: it took too much.
+        """
         self.also()
         if time.monotonic() < self._next:
             return
@@ -196,7 +258,8 @@ class _Watcher:
         self._next = time.monotonic() + max(_WATCH_EVERY_S, 10 * (time.monotonic() - begin))
 
     def look(self) -> None:
-        used = os.fstat(self.output.fileno()).st_size + _size(self.folders)
+        printed = 0 if self.output is None else os.fstat(self.output.fileno()).st_size
+        used = printed + _size(self.folders)
         if used > self.limits.disk_bytes:
             raise DiskLimitError(f"it wrote more than {self.limits.disk_bytes} bytes", where=self.where)
 

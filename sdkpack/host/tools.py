@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import os
-import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,9 +9,13 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 from sdkpack.errors import PluginBrokenError, PluginError, SdkpackError, StepError
+from sdkpack.host.choices import network_allowed
 from sdkpack.host.environments import Environment, Environments, default_environments
+from sdkpack.host.places import Place
 from sdkpack.host.registry import Registered, load_class
+from sdkpack.host.runners import RemoteRunner
 from sdkpack.host.sandbox import Limits
+from sdkpack.host.timed import TimedTool
 from sdkpack.host.workers import Job, run_job, typed
 from sdkpack.plugin.compressor import CompressRequest, CompressResult
 from sdkpack.plugin.context import StepContext
@@ -28,16 +27,13 @@ from sdkpack.plugin.converter import (
     SniffRequest,
     SniffResult,
 )
-from sdkpack.plugin.info import Half
+from sdkpack.plugin.info import Half, RuntimeInfo
 from sdkpack.plugin.optimizer import OptimizeRequest, OptimizeResult
-from sdkpack.plugin.runtime import CompileRequest, CompileResult, ModelInput, Probe
+from sdkpack.plugin.runtime import CompileRequest, CompileResult, ModelFile, Probe
 
-__all__ = ["GRANTS", "HostContext", "RemoteTool", "ToolHost"]
+__all__ = ["HostContext", "RemoteTool", "ToolHost"]
 
 ResultT = TypeVar("ResultT")
-
-GRANTS: Final = "SDKPACK_NETWORK"
-"""The user's variable: names of plugins that may use the network, separated by commas."""
 
 _PROBE_LIMIT_S: Final = 60.0
 
@@ -82,20 +78,48 @@ class ToolHost:
             PluginError: its environment cannot be built, or its program is missing.
             PluginBrokenError: its class cannot be loaded.
         """
+        if isinstance(row.info, RuntimeInfo) and half is row.info.compiler and row.info.runner is not None:
+            # What it makes is run for the comparison, which would be too late to find nothing to run it with.
+            self._build(row, row.info.runner)
         if half.isolation == "in-process":
-            return load_class(row, half.load)()
+            return TimedTool(load_class(row, half.load)(), name=row.info.name, limit_s=row.info.time_limit_s)
+        environment = self._build(row, half)
+        return RemoteTool(row=row, place=Place.of(row, half, environment, self.environ), host=self)
+
+    def runner(self, row: Registered[RuntimeInfo], half: Half) -> RemoteRunner:
+        """The runner half of a runtime that works outside of this process. Nothing is built or started for it.
+
+        Raises:
+            PluginError: its environment is not there yet, or its program is missing.
+        """
         environment = None
         if half.environment is not None:
-            environment = self.environments.ensure(
-                half.environment, plugin=row.info.name, tell=self.tell, cancelled=self.cancelled
-            )
-        command = _command(row, half, environment, self.environ)
-        return RemoteTool(row=row, half=half, environment=environment, command=command, host=self)
+            environment = self.environments.find(half.environment)
+            if environment is None:
+                # Who opens a bundle expects no installer to run, and no network to be asked.
+                raise PluginError(
+                    f"the environment of runtime {row.info.name!r} is not built yet",
+                    hint=f"sdkpack plugins env build {row.info.name}",
+                )
+        return RemoteRunner(
+            name=row.info.name, place=Place.of(row, half, environment, self.environ),
+            environments=self.environments, time_limit_s=row.info.time_limit_s, network=self.grants_network(row),
+        )  # fmt: skip
+
+    def _build(self, row: Registered[Any], half: Half) -> Environment | None:
+        if half.environment is None:
+            return None
+        return self.environments.ensure(
+            half.environment, plugin=row.info.name, tell=self.tell, cancelled=self.cancelled
+        )  # fmt: skip
 
     def grants_network(self, row: Registered[Any]) -> bool:
-        """A plugin has to ask, and the user to agree."""
-        granted = {name.strip() for name in self.environ.get(GRANTS, "").split(",")}
-        return "network" in row.info.capabilities and row.info.name in granted
+        """A plugin has to ask, and the user to agree.
+
+        Raises:
+            DocumentError: the user's configuration is not valid.
+        """
+        return "network" in row.info.capabilities and row.info.name in network_allowed(self.environ)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +127,7 @@ class RemoteTool:
     """A class or program outside of this process, as the Protocol that it implements. Safe for several threads."""
 
     row: Registered[Any]
-    half: Half
-    environment: Environment | None
-    command: tuple[str, ...]
+    place: Place
     host: ToolHost
 
     # The Protocols ------------------------------------------------------------------------------------------------
@@ -117,7 +139,7 @@ class RemoteTool:
             return Probe(ok=False, missing=error.message, mend=error.hint)
         return Probe(
             ok=said.ok,
-            fingerprint=f"{said.fingerprint}; {self._own_fingerprint()}" if said.fingerprint else "",
+            fingerprint=f"{said.fingerprint}; {self.place.fingerprint}" if said.fingerprint else "",
             missing=said.missing,
             mend=said.mend,
         )
@@ -161,10 +183,10 @@ class RemoteTool:
                 raise
 
     def _run(self, job: Job, folder: Path, kind: type[ResultT], log: Path, context: HostContext | None) -> ResultT:
-        if self.environment is None:
+        if self.place.environment is None:
             result = self._started(job, folder, log, context)
         else:
-            with self.host.environments.using(self.environment):
+            with self.host.environments.using(self.place.environment):
                 result = self._started(job, folder, log, context)
         if context is not None:
             context.isolated(result.enforced)
@@ -177,7 +199,7 @@ class RemoteTool:
 
     def _job(self, method: str, request: object, subject: str, limit_s: float, seed: int | None) -> Job:
         limits = Limits.default(
-            memory_bytes=self.half.memory_limit_bytes, disk_bytes=self.half.disk_limit_bytes, time_s=limit_s
+            memory_bytes=self.place.half.memory_limit_bytes, disk_bytes=self.place.half.disk_limit_bytes, time_s=limit_s
         )
         return Job(
             plugin=self.row.info.name,
@@ -185,72 +207,16 @@ class RemoteTool:
             method=method,
             request=request,
             context=seed is not None,
-            load=self.half.load,
-            packages=_packages(self.half.load) if self.half.load else {},
-            command=self.command,
-            python=self.environment.python if self.environment else None,
-            readable=(*self._readable(), *_beside_models(request)),
-            search=self._search(),
+            load=self.place.half.load,
+            packages=self.place.packages,
+            command=self.place.command,
+            python=self.place.python,
+            readable=(*self.place.readable, *_beside_models(request)),
+            search=self.place.search,
             limits=limits,
             network=self.host.grants_network(self.row),
             seed=seed or 0,
         )
-
-    def _search(self) -> tuple[Path, ...]:
-        if self.environment is not None:
-            return (self.environment.folder / "bin",)
-        # What a user installed may be a script, with the machine's programs in it.
-        return (Path(self.command[0]).parent, Path("/usr/bin"), Path("/bin"))
-
-    def _readable(self) -> tuple[Path, ...]:
-        if self.environment is not None:
-            return self.environment.readable
-        program = Path(self.command[0]).resolve()
-        # .../bin/tool comes with .../lib and .../share; a tool that lies in a home comes alone.
-        prefix = program.parent.parent if program.parent.name == "bin" else program.parent
-        home = Path(self.host.environ.get("HOME") or Path.home()).resolve()
-        return (program,) if home.is_relative_to(prefix) or len(prefix.parts) < 3 else (prefix, program)
-
-    def _own_fingerprint(self) -> str:
-        if self.environment is not None:
-            return self.environment.fingerprint
-        with Path(self.command[0]).open("rb") as file:
-            return f"{Path(self.command[0]).name} sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-
-
-def _command(
-    row: Registered[Any], half: Half, environment: Environment | None, environ: Mapping[str, str]
-) -> tuple[str, ...]:
-    if not half.command:
-        return ()
-    path = str(environment.folder / "bin") if environment else environ.get("PATH", os.defpath)
-    program = shutil.which(half.command[0], path=path)
-    if program is None:
-        place = f"environment {environment.name!r}" if environment else "the PATH"
-        hint = "it is not part of the plugin's requirements" if environment else "install it, as its vendor says"
-        raise PluginError(f"{row.info.name!r} needs the program {half.command[0]!r}, not found in {place}", hint=hint)
-    return (program, *half.command[1:])
-
-
-def _packages(load: str) -> dict[str, Path]:
-    """The class's own top-level package and what the plugin API consists of, each by the folder that holds it.
-
-    Hooks need pluggy; a small plugin has its class in the module of its hooks.
-    """
-    names = (load.partition(":")[0].partition(".")[0], "sdkpack", "sdkpack_job", "pluggy")
-    return {name: _folder_of(name) for name in names}
-
-
-def _folder_of(name: str) -> Path:
-    loaded = sys.modules.get(name)
-    # Finding a top-level name imports nothing.
-    spec = loaded.__spec__ if loaded is not None else importlib.util.find_spec(name)
-    locations = list(spec.submodule_search_locations or ()) if spec is not None else []
-    if locations:
-        return Path(locations[0]).parent
-    if spec is not None and spec.origin:
-        return Path(spec.origin).parent
-    raise PluginBrokenError(f"package {name!r} of a plugin cannot be found", hint="reinstall the plugin")
 
 
 def _beside_models(request: object) -> tuple[Path, ...]:
@@ -260,4 +226,4 @@ def _beside_models(request: object) -> tuple[Path, ...]:
         models = request.models
     elif isinstance(request, OptimizeRequest | CompressRequest):
         models = (request.model,)
-    return tuple(model.path.parent for model in models if isinstance(model, ModelInput))
+    return tuple(model.path.parent for model in models if isinstance(model, ModelFile))

@@ -162,7 +162,7 @@ def _readable(job: Job, folder: Path) -> list[Path]:
     packages = [base / name for name, base in job.packages.items()]
     modules = [path.with_suffix(".py") for path in packages]
     paths = _paths_in(job.request)
-    return [*job.readable, *packages, *modules, job_package(), folder / "job.json", folder / "launch.json", *paths]
+    return [*job.readable, *packages, *modules, job_package(), folder / "job.json", *paths]
 
 
 def _paths_in(value: object) -> Iterator[Path]:

@@ -1,31 +1,31 @@
-"""What a file that is no ONNX model looks like, so that an error can say it."""
+"""What a file that is no ONNX model looks like, so that an error can say it.
+
+Containers are named, formats of other frameworks are not: those belong to the plugins that read them. Of such a file
+the identifier is told that it begins with, by which its owner knows it.
+"""
 
 from __future__ import annotations
 
 import mmap
+import re
 from pathlib import Path
 from typing import Final
 
 __all__ = ["is_onnx", "looks_like"]
 
-_CONVERT: Final = "convert it to ONNX first"
+_CONVERT: Final = "convert it to ONNX first; the installed converters: sdkpack plugins list"
+_IDENTIFIER: Final = re.compile(rb"[A-Za-z][A-Za-z0-9]{3}")
 _AGAIN: Final = "download the file itself"
 
 # (offset, magic, what it is, next step)
 _MAGICS: Final[tuple[tuple[int, bytes, str, str], ...]] = (
     (0, b"version https://git-lfs", "a Git LFS pointer, not the file it stands for", "run: git lfs pull"),
     (0, b"\x89SDK\r\n\x1a\n", "an sdkpack bundle", "use: sdkpack unpack"),
-    (4, b"TFL3", "a TensorFlow Lite model", _CONVERT),
-    (4, b"ORTM", "an ORT-format model", "take the .onnx file that it was made from"),
-    (0, b"PK\x03\x04", "a ZIP archive (PyTorch .pt, Keras .keras, npz, ...)", _CONVERT),
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5)", _CONVERT),
+    (0, b"PK\x03\x04", "a ZIP archive", _CONVERT),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", _CONVERT),
     (0, b"\x1f\x8b", "a gzip file", "unpack it first"),
     (0, b"BZh", "a bzip2 file", "unpack it first"),
     (0, b"\xfd7zXZ\x00", "an xz file", "unpack it first"),
-    (0, b"GGUF", "a GGUF model", "GGUF has no graph: take the model's ONNX export"),
-    (0, b"RKNN", "a compiled RKNN model", "take the .onnx file that it was made from"),
-    (0, b"ptrt", "a TensorRT engine", "take the .onnx file that it was made from"),
-    (0, b"ftrt", "a TensorRT engine", "take the .onnx file that it was made from"),
     (0, b"\x93NUMPY", "a NumPy array", _CONVERT),
     (0, b"\x7fELF", "a program or shared library", _AGAIN),
     (0, b"%PDF", "a PDF document", _AGAIN),
@@ -35,7 +35,8 @@ _MAGICS: Final[tuple[tuple[int, bytes, str, str], ...]] = (
 
 
 _OUTER: Final = {(1, 0), (7, 2), (8, 2)}
-"""Number and wire type of `ir_version`, `graph` and `opset_import`: Caffe's networks use the same numbers otherwise."""
+"""Number and wire type of `ir_version`, `graph` and `opset_import`: other networks in protobuf use the same numbers
+otherwise."""
 
 
 def is_onnx(path: Path) -> bool:
@@ -66,10 +67,21 @@ def looks_like(head: bytes) -> tuple[str, str] | None:
         if head[offset : offset + len(magic)] == magic:
             return what, hint
     if len(head) > 2 and head[0] == 0x80 and 2 <= head[1] <= 5:
-        return "a Python pickle (PyTorch .pt, .pth)", "export it to ONNX with the code that defines the network"
+        return "a Python pickle", "export it to ONNX with the code that defines the network"
     if len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 27:
-        return "a safetensors file", "it holds weights without a network: export the model to ONNX"
-    return _text(head)
+        return "tensors behind a JSON header", "it holds weights without a network: export the model to ONNX"
+    return _text(head) or _identified(head)
+
+
+def _identified(head: bytes) -> tuple[str, str] | None:
+    """By the four letters that most binary formats have at their begin: at once, or behind the offset of the root table
+    (FlatBuffers, "File identification")."""
+    hint = f"take the .onnx file that it was made from, or {_CONVERT}"
+    if _IDENTIFIER.fullmatch(head[:4]):
+        return f"a file of the kind {head[:4].decode()!r}", hint
+    if _IDENTIFIER.fullmatch(head[4:8]) and 0 < int.from_bytes(head[:4], "little") < 1 << 16:
+        return f"a FlatBuffers file of the kind {head[4:8].decode()!r}", hint
+    return None
 
 
 def _text(head: bytes) -> tuple[str, str] | None:
@@ -85,5 +97,5 @@ def _text(head: bytes) -> tuple[str, str] | None:
     if start.startswith(("<!doctype html", "<html")):
         return "an HTML page", "the download was answered with a web page: " + _AGAIN
     if start.startswith("<?xml"):
-        return "an XML file (OpenVINO IR, ...)", _CONVERT
+        return "an XML file", _CONVERT
     return "a text file", "a model in ONNX's binary form is needed"

@@ -67,6 +67,8 @@ class PluginInfo:
     requires: tuple[str, ...] = ()
     """What must be importable or installed beside it, as PEP 508 requirements."""
     time_limit_s: float = 600.0
+    """Of one call. Outside of this process a tool is ended then. Inside, it is stopped at its next `context.progress`
+    or `context.run`, and a call that asks for neither is only told of."""
     deterministic: bool = True
     """Same inputs, params and fingerprint: same bytes. Where False, a step is pinned by its output."""
 
@@ -180,7 +182,7 @@ class OptimizerInfo(PluginInfo):
     """Names of passes that run before it, where they run at all. A pass may stand in several rounds; those that nothing
     orders run by their names."""
     repeats: bool = True
-    """Whether it is worth running again after others changed the model. False for a pass that is done after one time."""
+    """Whether it is worth running again after others changed the model; False where one time is enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +199,11 @@ class CompressorInfo(PluginInfo):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeInfo(PluginInfo):
-    """An inference library, seen from the build machine (`compiler`) and from the target (`runner`)."""
+    """An inference library, seen from the build machine (`compiler`) and from the target (`runner`).
+
+    Beside the words of its halves: `compare` (both halves work in this process and compute a float32 model as ONNX
+    defines it, no number changed on purpose: the core compares models by it where the reference is too slow).
+    """
 
     compiler: Half | None = None
     runner: Half | None = None
@@ -207,6 +213,9 @@ class RuntimeInfo(PluginInfo):
     opsets: tuple[int, int] | None = None
     """The oldest and the newest version of ONNX's own operators that its compiler takes; None: it does not say.
     Converters write no newer one, and a model outside of it is refused before the compiler is asked."""
+    operators: tuple[str, ...] = ()
+    """The operators that its compiler takes, as `Conv` or `com.acme.Fused`; empty: it does not say. Optimizers bring in
+    no others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from sdkpack.plugin.context import StepContext
-from sdkpack.plugin.runtime import ModelInput, Probe
+from sdkpack.plugin.runtime import ModelFile, Probe
 
 __all__ = ["OptimizeRequest", "OptimizeResult", "Optimizer"]
 
@@ -17,7 +17,7 @@ __all__ = ["OptimizeRequest", "OptimizeResult", "Optimizer"]
 class OptimizeRequest:
     """One model to optimise."""
 
-    model: ModelInput
+    model: ModelFile
     params: Any = None
     """An instance of the descriptor's params dataclass."""
     opsets: tuple[int, int] | None = None

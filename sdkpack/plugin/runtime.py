@@ -21,6 +21,7 @@ __all__ = [
     "Coverage",
     "DeviceInfo",
     "Fit",
+    "ModelFile",
     "ModelInput",
     "OpenRequest",
     "PartFile",
@@ -56,20 +57,26 @@ class PipelineStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelInput:
-    """A model as a compiler gets it."""
+class ModelFile:
+    """A model as optimizers get it."""
 
     name: str
     path: Path
     """A complete ONNX file that any ONNX library loads; external data, if any, stands beside it."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInput(ModelFile):
+    """A model as compilers and compressors get it."""
+
     graph: Path
     """The same model without its large initializers: `application/vnd.onnx.graph`."""
     weights: Path
     """What `graph` lacks: tensors of at least 1 MiB at multiples of 65536, others at multiples of 64."""
     tensors: Path
     """JSON: `{"tensors": [[name, dtype, [dims], offset, length_bytes], ...]}`, where in `weights` each is."""
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
     operators_before: tuple[PipelineStep, ...] = ()
     """The chain of operators that does nothing but feed its only input, in order; the last ones may be absorbed."""
     operators_after: tuple[PipelineStep, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import logging
+import os
 import platform as _platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sdkpack.documents.manifest import ModelEntry, Variant
-from sdkpack.errors import NoFittingVariantError, PluginError, Problem
+from sdkpack.errors import NoFittingVariantError, PluginError, Problem, RunError
 from sdkpack.host.registry import Registered, Registry, load_class
 from sdkpack.plugin.info import RuntimeInfo
 from sdkpack.plugin.runtime import Runner
@@ -117,18 +118,18 @@ def choose_variant(
 
 
 def load_runner(registered: Registered[RuntimeInfo]) -> Runner:
-    """The target half of a runtime.
+    """The target half of a runtime, in this process or outside of it.
 
     Raises:
-        PluginError: it has none, or it cannot be loaded in this process.
+        PluginError: it has none, or it cannot be loaded, or its environment is not built.
     """
     info = registered.info
     if info.runner is None:
         raise PluginError(f"runtime {info.name!r} has no runner: it only compiles")
     if info.runner.isolation != "in-process":
-        raise PluginError(
-            f"runtime {info.name!r} runs outside this process ({info.runner.isolation}), which sessions lack"
-        )
+        from sdkpack.host.tools import ToolHost
+
+        return ToolHost(environ=dict(os.environ)).runner(registered, info.runner)
     runner: Runner = load_class(registered, info.runner.load)()
     return runner
 
@@ -159,7 +160,7 @@ def _fit(
             if name != variant.parts[0].runtime:
                 continue  # needs and token are between the first part's compiler and runner; others must only be there
             fit = runner.check(variant.needs.runtime, variant.needs.token or "")
-        except PluginError as error:
+        except (PluginError, RunError) as error:
             return "no", f"{error.message} ({error.hint})" if error.hint else error.message
         if fit.verdict not in _VERDICTS:
             return "no", fit.reason or f"runtime {name!r} says no, without a reason"

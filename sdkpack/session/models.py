@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sdkpack.documents.manifest import TensorEntry, Variant, VariantPart
-from sdkpack.errors import BundleError, RunError, SdkpackError
+from sdkpack.errors import BundleError, PluginError, RunError, SdkpackError
 from sdkpack.host.registry import Registered, Registry
+from sdkpack.host.runners import RemoteSession
 from sdkpack.pipeline.deadline import Deadline
 from sdkpack.plugin.info import RuntimeInfo
 from sdkpack.plugin.runtime import Blob, OpenRequest, Runner, RunnerSession
@@ -23,7 +24,7 @@ from sdkpack.types import TensorSpec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CONCURRENT", "LoadedModel", "Resources", "Signature", "open_variant"]
+__all__ = ["CONCURRENT", "LoadedModel", "Resources", "Signature", "can", "open_variant"]
 
 _log = logging.getLogger("sdkpack.session")
 
@@ -68,16 +69,23 @@ class _Part:
     outputs: tuple[TensorSpec, ...]
     session: RunnerSession
     owner: OwnerThread | None
+    runtime: str
     label: str
 
-    def run(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    def run(self, inputs: Mapping[str, Any], deadline: Deadline | None) -> Mapping[str, Any]:
         if self.owner is None:
-            return self._run(inputs)
-        return self.owner.call(lambda: self._run(inputs))
+            return self._run(inputs, deadline)
+        return self.owner.call(lambda: self._run(inputs, deadline))
 
-    def _run(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        with _as_run_error(f"{self.label} failed"):
-            return self.session.run(inputs)
+    def _run(self, inputs: Mapping[str, Any], deadline: Deadline | None) -> Mapping[str, Any]:
+        with _as_run_error(self.label, "failed"):
+            if deadline is None or not isinstance(self.session, RemoteSession):
+                return self.session.run(inputs)
+            try:
+                return self.session.run(inputs, limit_s=deadline.at_s - deadline.clock())
+            except RunError:
+                deadline.check(f"{self.label} was done")
+                raise
 
     def close(self) -> None:
         if self.owner is None:
@@ -120,13 +128,22 @@ class LoadedModel:
         """How often it is loaded."""
         return len(self._copies)
 
+    @property
+    def isolation(self) -> dict[str, dict[str, str]]:
+        """For each part that runs in a process of its own: measure -> what is enforced, or why not."""
+        return {
+            part.runtime: dict(part.session.enforced)
+            for part in self._copies[0]
+            if isinstance(part.session, RemoteSession)
+        }
+
     def __call__(self, inputs: Mapping[str, Any], *, deadline: Deadline | None = None) -> dict[str, NDArray[Any]]:
         """Computes the outputs, by name, from the inputs, by name.
 
         Args:
             inputs: NumPy arrays.
-            deadline: when waiting for a free instance ends. A call that runs is not interrupted: no runtime can be
-                stopped safely.
+            deadline: when waiting for a free instance ends. A call that runs in this process is not interrupted: no
+                runtime can be stopped safely there. The process of one that runs apart is ended.
 
         Raises:
             InputError: the inputs are not as the model takes them.
@@ -138,9 +155,9 @@ class LoadedModel:
             deadline.check(f"model {self.name!r}")
         with self._gate.entered():
             if self._pool is None:
-                return self._run(self._copies[0], arrays)
+                return self._run(self._copies[0], arrays, deadline)
             with self._pool.one(deadline) as instance:
-                return self._run(instance, arrays)
+                return self._run(instance, arrays, deadline)
 
     def close(self) -> None:
         """Waits for calls under way, then frees everything; may be called twice."""
@@ -151,15 +168,15 @@ class LoadedModel:
                 for part in instance:
                     stack.callback(part.close)
 
-    def _run(self, instance: _Instance, arrays: dict[str, Any]) -> dict[str, NDArray[Any]]:
-        return in_batches(arrays, self._batch, lambda piece: self._chain(instance, piece))
+    def _run(self, instance: _Instance, arrays: dict[str, Any], deadline: Deadline | None) -> dict[str, NDArray[Any]]:
+        return in_batches(arrays, self._batch, lambda piece: self._chain(instance, piece, deadline))
 
-    def _chain(self, instance: _Instance, values: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    def _chain(self, instance: _Instance, values: dict[str, Any], deadline: Deadline | None) -> dict[str, NDArray[Any]]:
         for number, part in enumerate(instance):
             taken = {spec.name: values[spec.name] for spec in part.inputs}
             if part.inputs != self.inputs:  # a variant may fix sizes that the model leaves open
                 taken = check_inputs(part.inputs, taken, what=part.label)
-            given = check_outputs(part.outputs, part.run(taken), what=part.label)
+            given = check_outputs(part.outputs, part.run(taken, deadline), what=part.label)
             # What no later part takes is let go, so that intermediates do not add up.
             needed = {spec.name for later in instance[number + 1 :] for spec in later.inputs}
             needed |= {spec.name for spec in self.outputs}
@@ -197,7 +214,7 @@ def open_variant(
         signature = _own_signature(signature, variant)
     _check_chain(signature, variant, name)
     runtimes = [registry.runtime(part.runtime) for part in variant.parts]
-    concurrent = all(CONCURRENT in runtime.info.capabilities for runtime in runtimes)
+    concurrent = all(can(runtime, CONCURRENT) for runtime in runtimes)
     copies = 1 if concurrent else resources.instances
     opener = _Opener(variant=variant, blobs=blobs, name=name, resources=resources, copies=copies, encrypted=encrypted,
                      runtimes=runtimes)  # fmt: skip
@@ -230,7 +247,7 @@ class _Opener:
 
     @property
     def clones(self) -> bool:
-        return all(_CLONE in runtime.info.capabilities for runtime in self.runtimes)
+        return all(can(runtime, _CLONE) for runtime in self.runtimes)
 
     def first(self) -> _Instance:
         return self._each(lambda number, runner: runner.open(self._request(self.variant.parts[number])))
@@ -260,10 +277,10 @@ class _Opener:
     def _part(self, number: int, make: Callable[[int, Runner], RunnerSession]) -> _Part:
         runtime, spec = self.runtimes[number], self.variant.parts[number]
         label = f"model {self.name!r} on {runtime.info.name}"
-        owner = None if CONCURRENT in runtime.info.capabilities else OwnerThread(self.name)
+        owner = None if can(runtime, CONCURRENT) else OwnerThread(self.name)
 
         def opened() -> RunnerSession:
-            with _as_run_error(f"{label} could not be opened"):
+            with _as_run_error(label, "could not be opened"):
                 return make(number, load_runner(runtime))
 
         try:
@@ -272,7 +289,7 @@ class _Opener:
             if owner is not None:
                 owner.close()
             raise
-        return _Part(_specs(spec.inputs), _specs(spec.outputs), session, owner, label)
+        return _Part(_specs(spec.inputs), _specs(spec.outputs), session, owner, runtime.info.name, label)
 
     def _request(self, part: VariantPart) -> OpenRequest:
         threads, limit = self.resources.divided(self.copies)
@@ -330,12 +347,21 @@ def _specs(tensors: Sequence[TensorEntry] | Sequence[TensorSpec]) -> tuple[Tenso
     return tuple(tensor.spec() if isinstance(tensor, TensorEntry) else tensor for tensor in tensors)
 
 
+def can(runtime: Registered[RuntimeInfo], word: str) -> bool:
+    """A runner that is apart answers one call after another, and shares no memory with its copies."""
+    runner = runtime.info.runner
+    return word in runtime.info.capabilities and runner is not None and runner.isolation == "in-process"
+
+
 @contextlib.contextmanager
-def _as_run_error(message: str) -> Iterator[None]:
-    """Turns whatever a runtime raises into a `RunError` that names model and runtime."""
+def _as_run_error(label: str, what: str) -> Iterator[None]:
+    """Turns whatever a runtime raises into a `RunError`, and lets each error name model and runtime."""
     try:
         yield
+    except (RunError, PluginError) as error:
+        error.where = error.where or label
+        raise
     except SdkpackError:
         raise
     except Exception as error:  # the boundary to a plugin: native libraries have exception types of their own
-        raise RunError(f"{message}: {type(error).__name__}: {error}") from error
+        raise RunError(f"{label} {what}: {type(error).__name__}: {error}") from error

@@ -13,7 +13,7 @@ from sdkpack.errors import NoFittingVariantError, RunError, UsageError
 from sdkpack.host.registry import Registry
 from sdkpack.session.blobs import BundleBlob
 from sdkpack.session.choice import Choice, Preference, choose_variant
-from sdkpack.session.models import CONCURRENT, LoadedModel, Resources, open_variant
+from sdkpack.session.models import CONCURRENT, LoadedModel, Resources, can, open_variant
 
 if TYPE_CHECKING:
     from sdkpack.bundle import VerifiedBundle
@@ -132,7 +132,7 @@ class ModelSet:
         if name not in self._mapped:
             return 1
         runtimes = {part.runtime for part in self.choice(name).variant.parts}
-        if not all(CONCURRENT in self._registry.runtime(runtime).info.capabilities for runtime in runtimes):
+        if not all(can(self._registry.runtime(runtime), CONCURRENT) for runtime in runtimes):
             return 1
         threads = self._options.threads or len(os.sched_getaffinity(0))
         return max(1, threads // self._options.instances)
@@ -159,6 +159,7 @@ class ModelSet:
         if name in self._models:
             model = self._models[name]
             facts |= {"copies": model.copies, "weights_shared": model.weights_shared}
+            facts |= {"isolation": isolation} if (isolation := model.isolation) else {}
         return facts
 
     def close(self) -> None:

@@ -10,18 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from sdkpack.documents.manifest import Needs, TensorEntry, Variant, VariantPart
+from sdkpack.build.steps.variants import open_compiled
 from sdkpack.errors import InterruptedRunError
 from sdkpack.host.process import INHERITED, run_tool
-from sdkpack.host.registry import Registry
 from sdkpack.model.external import ExternalFolder
 from sdkpack.model.facts import ModelFacts, describe
 from sdkpack.model.load import parse_model
 from sdkpack.model.split import split_model
 from sdkpack.model.table import write_table
-from sdkpack.plugin.runtime import Blob, CompiledModel, ModelInput
-from sdkpack.session.blobs import FileBlob
-from sdkpack.session.models import LoadedModel, Resources, open_variant
+from sdkpack.plugin.runtime import ModelInput
 from sdkpack.types import TensorSpec
 
 __all__ = ["PlainContext", "inputs_of", "model_input", "open_compiled", "write_keys"]
@@ -87,43 +84,6 @@ def model_input(model: Any, folder: Path, *, name: str = "case") -> tuple[ModelI
         inputs=facts.inputs, outputs=facts.outputs,
     )  # fmt: skip
     return source, facts
-
-
-def open_compiled(
-    compiled: CompiledModel, facts: ModelFacts, registry: Registry, *, files: Mapping[Path, Path] | None = None
-) -> LoadedModel:
-    """What a compiler returned, ready to run; close it after use.
-
-    Args:
-        compiled: one model.
-        facts: of the source.
-        registry: where the runtimes of the parts come from.
-        files: other files in the place of some.
-
-    Raises:
-        RunError: a runner refused a part.
-    """
-    paths = {f"{n}/{file.role}": file for n, part in enumerate(compiled.parts) for file in part.files}
-    parts = tuple(
-        VariantPart(
-            runtime=part.runtime,
-            files={file.role: f"{number}/{file.role}" for file in part.files},
-            entry=part.entry or None,
-            inputs=tuple(TensorEntry.of(spec) for spec in part.inputs),
-            outputs=tuple(TensorEntry.of(spec) for spec in part.outputs),
-            options=dict(part.options),
-        )
-        for number, part in enumerate(compiled.parts)
-    )
-    variant = Variant(
-        target="bench", parts=parts, needs=Needs(runtime=dict(compiled.needs)), absorbed=compiled.absorbed
-    )
-
-    def blob(name: str) -> Blob:
-        path = paths[name].path
-        return FileBlob((files or {}).get(path, path), media_type=paths[name].media_type)
-
-    return open_variant(facts, variant, blob, registry, name=compiled.name, resources=Resources(threads=1))
 
 
 def inputs_of(model: Any) -> tuple[TensorSpec, ...]:

@@ -84,7 +84,7 @@ def test_a_plugin_without_an_environment_is_told(installed: Path, sdkpack) -> No
 
 
 def test_plugins_show_where_they_run(installed: Path, sdkpack) -> None:  # type: ignore[no-untyped-def]
-    assert "1 converter (1 apart)" in sdkpack("plugins", "list").out
+    assert "1 converter                               1 environment  used" in sdkpack("plugins", "list").out
     page = sdkpack("plugins", "show", "acme.toy")
     assert "converter: an environment of its own (empty)" in page.out
     assert "reads: application/x-toy" in page.out

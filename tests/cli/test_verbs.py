@@ -338,6 +338,48 @@ def test_doctor_and_plugins_tell_the_state(sdkpack) -> None:  # type: ignore[no-
     assert "scores.top_k" in ended.err
 
 
+def test_a_configuration_leaves_plugins_out(project: Path, sdkpack, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    path = project / "config.toml"
+    monkeypatch.setenv("SDKPACK_CONFIG", str(path))
+    path.write_text("config = 1\n[plugins]\nallow = ['sdkpack-vision']\n")
+    rows = {plugin["name"]: plugin for plugin in sdkpack("plugins", "list", "--json").json["plugins"]}
+    assert (rows["vision"]["state"], rows["builtin"]["state"]) == ("used", "used")
+    assert (rows["onnxruntime"]["state"], rows["onnxruntime"]["brings"]) == ("left out", [])
+    assert f"left out: not in plugins.allow of {path}" in sdkpack("plugins", "list").out
+    assert sdkpack("doctor", "--json").json["healthy"] is True
+    ended = sdkpack("plugins", "show", "onnxruntime")
+    assert ended.code == 5
+    assert f"'onnxruntime' is not in plugins.allow of {path}" in ended.err
+
+
+def test_a_bad_configuration_stops_what_would_import_plugins(project: Path, sdkpack, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    path = project / "config.toml"
+    monkeypatch.setenv("SDKPACK_CONFIG", str(path))
+    path.write_text("config = 1\n[plugins]\nallowed = ['sdkpack-vision']\n")
+    ended = sdkpack("plugins", "list")
+    assert ended.code == 2
+    assert "plugins.allowed" in ended.err
+    ended = sdkpack("doctor", "--json")
+    assert ended.code == 5
+    (finding,) = [one for one in ended.json["findings"] if one["what"] == "config"]
+    assert "plugins.allowed" in finding["told"]
+    assert str(path) in finding["mend"]
+
+
+def test_a_plan_is_carried_out_again_or_refused(project: Path, sdkpack) -> None:  # type: ignore[no-untyped-def]
+    (project / "plan.json").write_text(sdkpack("plan", "plain.toml", "--json").out)
+    first = sdkpack("pack", "plain.toml", "-o", "first.sdkpack", "--json").json
+    second = sdkpack("pack", "plain.toml", "--plan", "plan.json", "-o", "second.sdkpack", "--json").json
+    assert first["identity"] == second["identity"]
+    text = (project / "plain.toml").read_text()
+    (project / "plain.toml").write_text(text.replace('version = "', 'version = "9'))
+    ended = sdkpack("pack", "plain.toml", "--plan", "plan.json", "-o", "third.sdkpack")
+    assert ended.code == 2
+    assert "bundle: differs" in ended.err
+    assert not (project / "third.sdkpack").exists()
+    assert sdkpack("pack", "plain.toml", "--plan", "absent.json", "-o", "third.sdkpack").code == 1
+
+
 def test_pack_to_standard_output(project: Path, sdkpack) -> None:  # type: ignore[no-untyped-def]
     import subprocess
     import sys

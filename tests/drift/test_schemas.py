@@ -83,6 +83,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "keys": [{"key": "publisher.pub", "not_after": "2027-01-31"}],
         "minimum_sequence": {"shapes": 2},
     },
+    "config": {"config": 1, "plugins": {"allow": ["acme-npu2"], "block": ["x"], "network": {"allow": ["acme.npu2"]}}},
     "report": {
         "report": 1,
         "bundle": "a-1.sdkpack",
@@ -124,6 +125,10 @@ BROKEN: list[tuple[str, tuple[str | int, ...], Any]] = [
     ("trust", ("keys",), []),
     ("trust", ("threshold",), 0),
     ("report", ("seconds",), "1"),
+    ("config", ("config",), 2),
+    ("config", ("plugins", "allow"), "acme-npu2"),
+    ("config", ("plugins", "alow"), []),
+    ("config", ("plugins", "network", "allow"), ["no name"]),
 ]
 
 

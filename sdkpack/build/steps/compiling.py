@@ -172,7 +172,7 @@ class Target:
     ) -> Step:
         plan = plan_step(
             id=id_, kind="compile", plugin=self.toolchain.name, fingerprint=self.fingerprint(), params=params,
-            after=after,
+            after=after, deterministic=self.toolchain.row.info.deterministic,
         )  # fmt: skip
         after_ids = tuple(step.id for step in after)
         return Step(plan=plan, work=work, after=after_ids, cacheable=cacheable and bool(self.toolchain.fingerprint))
@@ -233,6 +233,8 @@ class _Work:
 
     def __call__(self, results: Results, context: BuildContext) -> StoredResult:
         imported = {one.model: Imported(results[one.imported.id]) for one in self.wanted}
+        for model, one in imported.items():
+            check_opset(model, one, self.target.toolchain)
         context.progress(None, "preparing the model")
         sources = {
             one.model: model_input(

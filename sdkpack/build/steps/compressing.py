@@ -38,7 +38,7 @@ SampleFiles = Sequence[tuple[SourceFile, FileStamp]]
 
 
 def compress_step(
-    model: str,
+    id_: str,
     section: CompressSection,
     *,
     samples: SampleFiles,
@@ -50,13 +50,26 @@ def compress_step(
     fingerprints: Fingerprints,
     parity: ParitySettings,
 ) -> Step:
-    """The step that compresses `model` and holds what it lost against the recipe's budget.
+    """The step that compresses a model and holds what it lost against the recipe's budget.
+
+    Args:
+        id_: of the step; its first word is the model.
+        section: the recipe's.
+        samples: real inputs.
+        sample: shapes of the inputs, where the author states them.
+        imported: the step whose result is the model.
+        registry: the plugins in use.
+        tools: where toolchains run.
+        store: where the model is.
+        fingerprints: of this build.
+        parity: how what it costs is measured.
 
     Raises:
         PluginError: the compressor or its toolchain is missing.
         UsageError: it cannot make the precision.
         DocumentError: it refuses its settings.
     """
+    model = id_.partition("/")[0]
     row = registry.compressor(section.scheme)
     precision = section.precision or row.info.precisions[0]
     if precision not in row.info.precisions:
@@ -73,7 +86,7 @@ def compress_step(
         )
     budget = section.max_error if section.max_error is not None else tolerance_for(precision)
     plan = plan_step(
-        id=f"{model}/compress",
+        id=id_,
         kind="compress",
         plugin=row.info.name,
         fingerprint=f"{fingerprints.plugin(row.plugin)}; {probe.fingerprint}; {fingerprints.core(*LIBRARIES)}",
@@ -86,6 +99,7 @@ def compress_step(
         },
         files=[stamp.digest for _, stamp in samples],
         after=(imported.plan,),
+        deterministic=row.info.deterministic,
     )
     work = _Work(model=model, row=row, compressor=compressor, precision=precision, params=params, budget=budget,
                  samples=samples, sample=sample, imported=imported.id, store=store, parity=parity)  # fmt: skip

@@ -148,6 +148,7 @@ def convert_step(conversion: Conversion, declared: Declared, store: Store, finge
         fingerprint=f"{fingerprints.plugin(row.plugin)}; {conversion.fingerprint}; {fingerprints.core(*LIBRARIES)}",
         params=conversion.facts() | declared.as_json(),
         files=conversion.digests(),
+        deterministic=row.info.deterministic,
     )
     return Step(plan=plan, work=_Work(conversion, declared, store), cacheable=bool(conversion.fingerprint))
 

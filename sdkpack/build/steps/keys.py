@@ -10,7 +10,9 @@ from sdkpack.documents.plan import PlanStep
 
 __all__ = ["Kind", "plan_step"]
 
-Kind = Literal["convert", "import", "check", "cut", "export", "compress", "compile", "golden", "pipeline-golden"]
+Kind = Literal[
+    "convert", "import", "check", "cut", "export", "optimize", "compress", "compile", "golden", "pipeline-golden"
+]
 
 # Another number, other keys: for a change of what steps store that no version or digest shows.
 _LAYOUT: Final = 1
@@ -25,6 +27,7 @@ def plan_step(
     params: Mapping[str, Any],
     files: Sequence[str] = (),
     after: Sequence[PlanStep] = (),
+    deterministic: bool = True,
 ) -> PlanStep:
     """A step with its key.
 
@@ -39,6 +42,7 @@ def plan_step(
         params: settings as JSON.
         files: digests of the author's files.
         after: the steps whose results it takes.
+        deterministic: what the plugin says of itself; no part of the key.
     """
     facts = {
         "layout": _LAYOUT,
@@ -56,4 +60,5 @@ def plan_step(
         params=dict(params),
         inputs=(*files, *(step.id for step in after)),
         key=digest_json(facts),
+        deterministic=deterministic,
     )

@@ -15,7 +15,7 @@ from sdkpack.build.store import Store, StoredFile
 from sdkpack.model.join import join_inline
 from sdkpack.model.table import read_table
 
-__all__ = ["RANDOM_OPERATORS", "NotComparableError", "reference_name", "run_reference"]
+__all__ = ["RANDOM_OPERATORS", "NotComparableError", "reference_name", "run_model", "run_reference"]
 
 RANDOM_OPERATORS: Final = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
@@ -73,16 +73,46 @@ def run_reference(
     Raises:
         NotComparableError: the reference cannot compute this model, or not in time.
     """
+    return run_model(
+        lambda: _proto(files, store), inputs, operators=operators, weights_bytes=files["weights"].size_bytes,
+        limit_s=limit_s, progress=progress, inner=inner,
+    )  # fmt: skip
+
+
+def run_model(
+    read: Callable[[], Any],
+    inputs: Mapping[str, Any],
+    *,
+    operators: Sequence[tuple[str, str]],
+    weights_bytes: int,
+    limit_s: float,
+    progress: Callable[[float | None, str], None],
+    inner: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The same for a model that is not in a store.
+
+    Args:
+        read: gives the `ModelProto`, weights inside; only called for a model that can be computed.
+        inputs: arrays by name.
+        operators: domain and name of what the model uses.
+        weights_bytes: how large its weights are.
+        limit_s: seconds that it may take; checked between nodes.
+        progress: as for `run_reference`.
+        inner: as for `run_reference`.
+
+    Raises:
+        NotComparableError: the reference cannot compute this model, or not in time.
+    """
     random = sorted(name for domain, name in operators if not domain and name in RANDOM_OPERATORS)
     if random:
         raise NotComparableError(f"it draws random numbers ({', '.join(random)})")
-    if files["weights"].size_bytes > _MAX_WEIGHTS_BYTES:
+    if weights_bytes > _MAX_WEIGHTS_BYTES:
         raise NotComparableError(f"its weights are larger than {_MAX_WEIGHTS_BYTES >> 30} GiB")
     import numpy as np
 
     watch = _Watch(limit_s, progress)
     try:
-        evaluator = _evaluator(_proto(files, store), watch)
+        evaluator = _evaluator(read(), watch)
         with np.errstate(all="ignore"):
             if inner:
                 found: dict[str, Any] = evaluator.run(None, dict(inputs), intermediate=True)

@@ -10,15 +10,18 @@ from sdkpack.build.digests import canonical_json
 from sdkpack.build.steps.specs import entries_of
 from sdkpack.build.store import Store, StoredFile, StoredResult
 from sdkpack.documents.evidence import Evidence
-from sdkpack.documents.manifest import CoverageEntry, Needs, Variant, VariantPart
+from sdkpack.documents.manifest import CoverageEntry, Needs, TensorEntry, Variant, VariantPart
 from sdkpack.host.registry import Registry
-from sdkpack.plugin.runtime import Blob
+from sdkpack.plugin.runtime import Blob, CompiledModel
 from sdkpack.types import TensorSpec
 
 if TYPE_CHECKING:
-    from sdkpack.session.models import LoadedModel
+    from pathlib import Path
 
-__all__ = ["Opener", "Signature", "bundle_files", "variant_of"]
+    from sdkpack.session.models import LoadedModel
+    from sdkpack.session.models import Signature as ModelSignature
+
+__all__ = ["Opener", "Signature", "bundle_files", "open_compiled", "variant_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ def variant_of(
     target: str,
     folder: str,
     step: str,
+    earlier: Mapping[str, str] | None = None,
     portable: bool = False,
     platforms: Iterable[str] = (),
 ) -> Variant:
@@ -50,6 +54,7 @@ def variant_of(
         target: the recipe's name.
         folder: where the files stand in the bundle.
         step: the id of the step, for its evidence.
+        earlier: ids of the steps before it that left evidence, by check.
         portable: it is a plain ONNX model.
         platforms: where the runtime works.
     """
@@ -66,10 +71,8 @@ def variant_of(
         for part in data["parts"]
     )
     needs = Needs(platforms=tuple(platforms), runtime=data["needs"], token=data["token"] or None)
-    model = step.partition("/")[0]
-    steps = {"loss": f"{model}/compress", "conversion": f"{model}/check"}
     evidence = tuple(
-        Evidence.model_validate_json(canonical_json({**finding, "step": steps.get(finding["check"], step)}))
+        Evidence.model_validate_json(canonical_json({**finding, "step": (earlier or {}).get(finding["check"], step)}))
         for finding in data.get("evidence", ())
     )
     return Variant(
@@ -131,3 +134,43 @@ class Opener:
             known = {name: chosen[0].facts[name] for name in ("driver", "firmware") if name in chosen[0].facts}
             facts |= {"kind": chosen[0].kind, "device": chosen[0].name, **known}
         return facts
+
+
+def open_compiled(
+    compiled: CompiledModel, signature: ModelSignature, registry: Registry, *, files: Mapping[Path, Path] | None = None
+) -> LoadedModel:
+    """What a compiler returned, ready to run; close it after use.
+
+    Args:
+        compiled: one model.
+        signature: the source's inputs and outputs.
+        registry: where the runtimes of the parts come from.
+        files: other files in the place of some.
+
+    Raises:
+        RunError: a runner refused a part.
+    """
+    from sdkpack.session.blobs import FileBlob
+    from sdkpack.session.models import Resources, open_variant
+
+    paths = {f"{n}/{file.role}": file for n, part in enumerate(compiled.parts) for file in part.files}
+    parts = tuple(
+        VariantPart(
+            runtime=part.runtime,
+            files={file.role: f"{number}/{file.role}" for file in part.files},
+            entry=part.entry or None,
+            inputs=tuple(TensorEntry.of(spec) for spec in part.inputs),
+            outputs=tuple(TensorEntry.of(spec) for spec in part.outputs),
+            options=dict(part.options),
+        )
+        for number, part in enumerate(compiled.parts)
+    )
+    variant = Variant(
+        target="build", parts=parts, needs=Needs(runtime=dict(compiled.needs)), absorbed=compiled.absorbed
+    )
+
+    def blob(name: str) -> Blob:
+        path = paths[name].path
+        return FileBlob((files or {}).get(path, path), media_type=paths[name].media_type)
+
+    return open_variant(signature, variant, blob, registry, name=compiled.name, resources=Resources(threads=1))

@@ -63,6 +63,7 @@ class Site:
 
     def run(self, script: str = PROBE, **environment: str) -> subprocess.CompletedProcess[str]:
         variables = {key: value for key, value in os.environ.items() if key != "SDKPACK_PLUGINS"}
+        variables |= {"XDG_CONFIG_HOME": str(self.folder / "config")}
         variables |= {"PYTHONPATH": str(self.folder), **environment}
         return subprocess.run(
             [sys.executable, "-c", script], capture_output=True, text=True, env=variables, check=False
@@ -260,6 +261,75 @@ def test_a_plugin_that_is_not_allowed_is_not_imported(site: Site) -> None:
 def test_the_name_of_the_built_in_plugin_is_no_way_around_the_list(site: Site) -> None:
     site.add("bad", "raise SystemExit('imported')", point="builtin")
     assert site.look(SDKPACK_PLUGINS="good")["states"]["bad:builtin"]["reason"] == "not in SDKPACK_PLUGINS"
+
+
+def configured(site: Site, text: str) -> Path:
+    path = site.folder / "config" / "sdkpack" / "config.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"config = 1\n[plugins]\n{text}\n", encoding="utf-8")
+    return path
+
+
+def test_a_configuration_says_what_is_imported(site: Site) -> None:
+    site.add("bad", "raise SystemExit('imported')")
+    path = configured(site, "allow = ['Good', 'vison']")
+    states = site.look()["states"]
+    assert states["good:good"]["loaded"]
+    assert states["bad:bad"]["reason"] == f"not in plugins.allow of {path}"
+    assert states["-:vison"]["reason"] == f"named in plugins.allow of {path}, but not installed"
+    assert states["sdkpack:builtin"]["loaded"]
+    # A variable is for one call, and stands in the place of the list.
+    assert site.look(SDKPACK_PLUGINS="")["states"]["good:good"]["reason"] == "not in SDKPACK_PLUGINS"
+    other = site.folder / "other.toml"
+    other.write_text("config = 1\n", encoding="utf-8")
+    assert site.look(SDKPACK_CONFIG=str(other))["states"]["bad:bad"]["reason"] == "SystemExit: imported"
+
+
+def test_what_is_blocked_stays_blocked(site: Site) -> None:
+    site.add("bad", "raise SystemExit('imported')")
+    path = configured(site, "block = ['bad']")
+    for variables in ({}, {"SDKPACK_PLUGINS": "bad, good"}):
+        states = site.look(**variables)["states"]
+        assert states["bad:bad"]["reason"] == f"in plugins.block of {path}"
+        assert states["good:good"]["loaded"]
+
+
+def test_an_entry_point_is_no_way_into_the_allowed_list(site: Site) -> None:
+    site.add("bad", "raise SystemExit('imported')", point="good")
+    configured(site, "allow = ['good']")
+    states = site.look()["states"]
+    assert states["bad:good"]["reason"].startswith("not in plugins.allow")
+    assert states["good:good"]["loaded"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        ("allow = 'good'", "E102", "plugins.allow"),
+        ("alow = []", "E102", "plugins.alow"),
+        ("allow = ['a']\nblock = ['a']", "E102", "allowed and blocked"),
+        ("allow = [", "E102", "not valid TOML"),
+        ("network = { allow = ['a b'] }", "E102", "plugins.network.allow[0]"),
+    ],
+)
+def test_a_bad_configuration_is_told(site: Site, text: str, code: str, message: str) -> None:
+    path = configured(site, text)
+    script = """
+from sdkpack.errors import SdkpackError
+from sdkpack.host.registry import Registry
+try:
+    Registry.scan()
+except SdkpackError as error:
+    print(error.code, error.where, error.message, [problem.path + problem.message for problem in error.problems])
+"""
+    told = site.run(script).stdout
+    assert told.startswith(f"{code} {path}")
+    assert message in told
+
+
+def test_a_configuration_that_is_named_must_be_there(site: Site) -> None:
+    done = site.run("from sdkpack.host.registry import Registry\nRegistry.scan()", SDKPACK_CONFIG="/nowhere.toml")
+    assert "cannot read the configuration /nowhere.toml: no such file or directory" in done.stderr
 
 
 def test_malformed_entry_points_of_others_do_not_matter(site: Site) -> None:

@@ -50,7 +50,7 @@ def test_only_refuses_other_targets() -> None:
         (variant("t", part("fake.none")), "no plugin in use has a runtime 'fake.none'"),
         (variant("t", part("fake.compiler")), "runtime 'fake.compiler' has no runner"),
         (variant("t", part("fake.windows")), "runtime 'fake.windows' works on windows/*, this is linux/x86_64"),
-        (variant("t", part("fake.apart")), "runs outside this process"),
+        (variant("t", part("fake.apart")), "the environment of runtime 'fake.apart' is not built yet"),
         (variant("t", part("fake.gone")), "cannot be loaded"),
         (variant("t", token="foreign"), "was compiled for another chip"),
         (variant("t", runtime={"verdict": "no"}), "says no, without a reason"),

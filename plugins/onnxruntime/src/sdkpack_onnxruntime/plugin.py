@@ -18,7 +18,7 @@ def sdkpack_runtimes() -> list[RuntimeInfo]:
             name="onnxruntime",
             summary="ONNX Runtime: the portable default, on CPUs and on what its installed build supports.",
             params=OnnxRuntimeParams,
-            capabilities=("run.concurrent",),
+            capabilities=("run.concurrent", "compare"),
             requires=("onnxruntime>=1.23",),
             compiler=Half(load="sdkpack_onnxruntime.compile:OnnxRuntimeCompiler"),
             runner=Half(load="sdkpack_onnxruntime.run:OnnxRuntimeRunner"),
