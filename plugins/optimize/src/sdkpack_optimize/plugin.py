@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 from sdkpack.plugin import Half, OptimizerInfo, hookimpl
@@ -12,7 +13,7 @@ SDKPACK_API: Final = (1, 0)
 
 @hookimpl
 def sdkpack_optimizers() -> list[OptimizerInfo]:
-    return [
+    rows = [
         _row(
             "initializers-not-inputs",
             "dependency",
@@ -28,7 +29,6 @@ def sdkpack_optimizers() -> list[OptimizerInfo]:
             "Brings the model into the window of opsets that the targets take (onnx).",
             "opset:OpsetPass",
             level="safe",
-            after=("initializers-not-inputs",),
             params=OpsetParams,
             repeats=False,
         ),
@@ -38,7 +38,6 @@ def sdkpack_optimizers() -> list[OptimizerInfo]:
             "Calls of local functions become their bodies (onnx-ir).",
             "inline_functions:InlineFunctionsPass",
             level="safe",
-            after=("opset",),
             large=True,
             repeats=False,
         ),
@@ -48,7 +47,6 @@ def sdkpack_optimizers() -> list[OptimizerInfo]:
             "Constants, shapes and branches on constants are computed once (onnxscript).",
             "fold_constants:FoldConstantsPass",
             level="safe",
-            after=("inline-functions",),
             large=True,
             params=FoldParams,
         ),
@@ -57,7 +55,6 @@ def sdkpack_optimizers() -> list[OptimizerInfo]:
             "arithmetic",
             "Identities, chains of reshapes, casts and transposes; convolutions with norms and pads (onnxscript).",
             "rewrite:RewritePass",
-            after=("fold-constants",),
             large=True,
         ),
         _row(
@@ -65,14 +62,12 @@ def sdkpack_optimizers() -> list[OptimizerInfo]:
             "fusion",
             "Shape arithmetic, Conv and Gemm with what follows them, layout transposes (onnxslim).",
             "slim:OnnxslimPass",
-            after=("rewrite",),
         ),
         _row(
             "reshapes",
             "arithmetic",
             "Chains of Reshape, Squeeze, Unsqueeze, Flatten and idle Transposes become one or none.",
             "reshapes:ReshapesPass",
-            after=("onnxslim",),
             large=True,
         ),
         _row(
@@ -80,7 +75,6 @@ def sdkpack_optimizers() -> list[OptimizerInfo]:
             "arithmetic",
             "Concatenations of concatenations become one.",
             "concats:ConcatsPass",
-            after=("reshapes",),
             large=True,
         ),
         _row(
@@ -88,7 +82,6 @@ def sdkpack_optimizers() -> list[OptimizerInfo]:
             "arithmetic",
             "Values quantised again as they were before are taken as they were.",
             "quantize_pairs:QuantizePairsPass",
-            after=("concats",),
             large=True,
         ),
         _row(
@@ -97,7 +90,6 @@ def sdkpack_optimizers() -> list[OptimizerInfo]:
             "GELU by the error function becomes Gelu, from opset 20.",
             "fuse_gelu:FuseGeluPass",
             level="max",
-            after=("quantize-pairs",),
             large=True,
         ),
         _row(
@@ -106,7 +98,6 @@ def sdkpack_optimizers() -> list[OptimizerInfo]:
             "Layer normalisation in parts becomes LayerNormalization, from opset 17.",
             "fuse_layer_norm:FuseLayerNormPass",
             level="max",
-            after=("fuse-gelu",),
             large=True,
         ),
         _row(
@@ -115,7 +106,6 @@ def sdkpack_optimizers() -> list[OptimizerInfo]:
             "What is computed twice is computed once (onnx-ir).",
             "common_subexpressions:CommonSubexpressionsPass",
             level="safe",
-            after=("fuse-layer-norm",),
             large=True,
         ),
         _row(
@@ -124,7 +114,6 @@ def sdkpack_optimizers() -> list[OptimizerInfo]:
             "Constants that are the same are one.",
             "duplicate_initializers:DuplicateInitializersPass",
             level="safe",
-            after=("common-subexpressions",),
             large=True,
         ),
         _row(
@@ -133,7 +122,6 @@ def sdkpack_optimizers() -> list[OptimizerInfo]:
             "Nodes, initializers, functions and imports that lead to no output go (onnx-ir).",
             "unused:UnusedPass",
             level="safe",
-            after=("duplicate-initializers",),
             large=True,
         ),
         _row(
@@ -142,12 +130,13 @@ def sdkpack_optimizers() -> list[OptimizerInfo]:
             "Texts, exporters' notes, types of values that are gone; every node gets a name; licences stay.",
             "information:InformationPass",
             level="safe",
-            after=("unused",),
             large=True,
             params=InformationParams,
             repeats=False,
         ),
     ]
+    # Each after all before it: whichever a level or a recipe leaves out, the order of the others stays.
+    return [replace(row, after=tuple(earlier.name for earlier in rows[:place])) for place, row in enumerate(rows)]
 
 
 def _row(
@@ -157,7 +146,6 @@ def _row(
     load: str,
     *,
     level: Literal["safe", "standard", "max", "named"] = "standard",
-    after: tuple[str, ...] = (),
     large: bool = False,
     params: type[Any] | None = None,
     repeats: bool = True,
@@ -170,6 +158,5 @@ def _row(
         half=Half(load=f"sdkpack_optimize.passes.{load}"),
         category=category,
         level=level,
-        after=tuple(f"optimize.{earlier}" for earlier in after),
         repeats=repeats,
     )
