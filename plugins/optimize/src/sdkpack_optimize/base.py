@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sdkpack.errors import SdkpackError, StepError
 from sdkpack.plugin import OptimizeRequest, OptimizeResult, Probe, StepContext
-from sdkpack_optimize.files import ModelFile, read_model, write_model
+from sdkpack_optimize.files import ModelFile, node_lists_of, read_model, write_model
 from sdkpack_optimize.interface import restore_interface
 from sdkpack_optimize.measure import size_of
 from sdkpack_optimize.unknown import unknown_parts
@@ -36,6 +36,8 @@ class ProtoPass:
     """Whether a result that is not smaller is worth nothing."""
     keeps_inputs: ClassVar[bool] = True
     """False where inputs that have a default may go."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Operators one of which must be there for the pass to do anything; empty: it looks at all."""
 
     def probe(self) -> Probe:
         names = ("sdkpack-optimize", *self.tools)
@@ -51,8 +53,9 @@ class ProtoPass:
         tools = {name: version(name) for name in self.tools}
         source = read_model(request.model.path)
         reason = self.unfit(source, request)
-        if reason:
-            return OptimizeResult(model=request.model.path, modified=False, notes=(reason,), tools=tools)
+        if reason or not self.has_work(source.proto):
+            notes = (reason,) if reason else ()
+            return OptimizeResult(model=request.model.path, modified=False, notes=notes, tools=tools)
         context.progress(None, "rewriting")
         try:
             result, notes = self.edit(source, request)
@@ -71,6 +74,12 @@ class ProtoPass:
         """Why the model is better left alone; empty where it is not."""
         found = unknown_parts(source.proto)
         return f"passed through: the model has {', '.join(found)}" if found else ""
+
+    def has_work(self, proto: ModelProto) -> bool:
+        """A look that costs nothing, before the model is taken apart."""
+        if not self.needs:
+            return True
+        return any(node.op_type in self.needs for nodes in node_lists_of(proto) for node in nodes)
 
     def edit(self, source: ModelFile, request: OptimizeRequest) -> tuple[ModelProto, tuple[str, ...]]:
         """The new model, and notes. `source` may be changed by nobody."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sdkpack.errors import ModelError, StepError
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from onnx import GraphProto, ModelProto, TensorProto
 
-__all__ = ["LIMIT_BYTES", "ModelFile", "graphs_of", "read_model", "tensors_of", "write_model"]
+__all__ = ["LIMIT_BYTES", "ModelFile", "graphs_of", "node_lists_of", "read_model", "tensors_of", "write_model"]
 
 LIMIT_BYTES: Final = 2**31 - 2**20
 """protobuf messages end at 2 GiB."""
@@ -82,16 +82,22 @@ def graphs_of(proto: ModelProto) -> Iterator[GraphProto]:
                 stack.extend(attribute.graphs)
 
 
+def node_lists_of(proto: ModelProto) -> Iterator[Any]:
+    """The nodes of each graph and function."""
+    for graph in graphs_of(proto):
+        yield graph.node
+    for function in proto.functions:
+        yield function.node
+
+
 def tensors_of(proto: ModelProto) -> Iterator[TensorProto]:
     """Initializers and the values of constants, of all graphs and functions."""
-    node_lists = [function.node for function in proto.functions]
     for graph in graphs_of(proto):
         yield from graph.initializer
         for sparse in graph.sparse_initializer:
             yield sparse.values
             yield sparse.indices
-        node_lists.append(graph.node)
-    for nodes in node_lists:
+    for nodes in node_lists_of(proto):
         for node in nodes:
             for attribute in node.attribute:
                 if attribute.HasField("t"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sdkpack_optimize.files import graphs_of, tensors_of
+from sdkpack_optimize.files import node_lists_of, tensors_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
@@ -27,7 +27,7 @@ class Size(NamedTuple):
 
 def size_of(proto: ModelProto) -> Size:
     """Sizes of a model; external data counts by what its tensors say."""
-    lists = [graph.node for graph in graphs_of(proto)] + [function.node for function in proto.functions]
+    lists = list(node_lists_of(proto))
     tensors = list(tensors_of(proto))
     return Size(
         nodes=sum(len(nodes) for nodes in lists),

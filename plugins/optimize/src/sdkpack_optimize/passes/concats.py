@@ -20,6 +20,8 @@ class ConcatsPass(IrPass):
     Requires: both axes count from the same end. Ensures: no Concat reads such a Concat.
     """
 
+    needs = ("Concat",)
+
     def apply(self, model: ir.Model, request: OptimizeRequest) -> tuple[str, ...]:
         import onnx_ir as ir
         from onnx_ir.passes.common import RemoveUnusedNodesPass

@@ -26,6 +26,8 @@ class FuseGeluPass(IrPass):
     Requires: opset 20. Ensures: no such product is left whose inner values nothing else reads.
     """
 
+    needs = ("Erf",)
+
     def unfit(self, source: ModelFile, request: OptimizeRequest) -> str:
         if (opset_of(source.proto) or 0) < 20:
             return "Gelu needs opset 20"

@@ -25,6 +25,8 @@ class FuseLayerNormPass(IrPass):
     whose inner values nothing else reads.
     """
 
+    needs = ("Sqrt",)
+
     def unfit(self, source: ModelFile, request: OptimizeRequest) -> str:
         if (opset_of(source.proto) or 0) < 17:
             return "LayerNormalization needs opset 17"

@@ -32,11 +32,13 @@ class InitializersNotInputsPass(IrPass):
         from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 
         names = [value.name for value in model.graph.inputs if value.is_initializer()]
-        if names:
-            RemoveInitializersFromInputsPass()(model)
-            # Before version 4 an initializer has to be an input.
-            model.ir_version = max(model.ir_version, 4)
-        return (f"{len(names)} inputs with a default are constants now",) if names else ()
+        RemoveInitializersFromInputsPass()(model)
+        # Before version 4 an initializer has to be an input.
+        model.ir_version = max(model.ir_version, 4)
+        return (f"{len(names)} inputs with a default are constants now",)
+
+    def has_work(self, proto: ModelProto) -> bool:
+        return bool({value.name for value in proto.graph.input} & {tensor.name for tensor in proto.graph.initializer})
 
     def is_worth(self, before: ModelProto, after: ModelProto) -> bool:
         return len(after.graph.input) < len(before.graph.input)

@@ -25,11 +25,13 @@ class InlineFunctionsPass(IrPass):
     def apply(self, model: ir.Model, request: OptimizeRequest) -> tuple[str, ...]:
         from onnx_ir.passes.common import InlinePass, RemoveUnusedFunctionsPass, RemoveUnusedOpsetsPass
 
-        if model.functions:
-            InlinePass()(model)
-            RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
-            RemoveUnusedOpsetsPass()(model)
+        InlinePass()(model)
+        RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
+        RemoveUnusedOpsetsPass()(model)
         return ()
+
+    def has_work(self, proto: ModelProto) -> bool:
+        return bool(proto.functions)
 
     def is_worth(self, before: ModelProto, after: ModelProto) -> bool:
         return len(after.functions) < len(before.functions)

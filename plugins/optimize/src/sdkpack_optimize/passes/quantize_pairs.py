@@ -23,6 +23,8 @@ class QuantizePairsPass(IrPass):
     Requires: scales of float32, values of at most 16 bits. Ensures: there is no such pair.
     """
 
+    needs = ("QuantizeLinear",)
+
     def apply(self, model: ir.Model, request: OptimizeRequest) -> tuple[str, ...]:
         from onnx_ir.passes.common import RemoveUnusedNodesPass
 

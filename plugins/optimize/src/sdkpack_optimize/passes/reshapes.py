@@ -27,6 +27,8 @@ class ReshapesPass(IrPass):
     Requires: shapes that ONNX can infer, with at most one open dimension. Ensures: no such chain is longer than one.
     """
 
+    needs = (*_RESHAPES, "Slice")
+
     def apply(self, model: ir.Model, request: OptimizeRequest) -> tuple[str, ...]:
         from onnx_ir.passes.common import RemoveUnusedNodesPass
 
