@@ -79,15 +79,19 @@ def main() -> None:
 
 
 def _one(name: str, path: Path) -> tuple[Result, dict[str, Result], tuple[float, float]]:
-    from benchmarks.optimizers.verdicts import trials_of
+    from benchmarks.optimizers.verdicts import questions_of
 
-    trials = trials_of(path)
-    ours = _ours(name, path, trials)
-    peers = {peer: _peer(peer, name, path, trials) for peer in PEERS}
-    return ours, peers, (_latency(path, ours.path, trials[0].inputs), _second(path, ours.path, trials[0].inputs))
+    questions = questions_of(path)
+    ours = _ours(name, path, questions)
+    peers = {peer: _peer(peer, name, path, questions) for peer in PEERS}
+    return (
+        ours,
+        peers,
+        (_latency(path, ours.path, questions[0].trial.inputs), _second(path, ours.path, questions[0].trial.inputs)),
+    )
 
 
-def _ours(name: str, path: Path, trials: Any) -> Result:
+def _ours(name: str, path: Path, questions: Any) -> Result:
     from benchmarks.optimizers.verdicts import RANGES
 
     target = _target(name, "sdkpack")
@@ -103,10 +107,10 @@ def _ours(name: str, path: Path, trials: Any) -> Result:
     if done.returncode != 0:
         raise SystemExit(f"sdkpack optimize {path.name}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     target.with_suffix(".json").write_text(done.stdout)
-    return _judged(path, target, trials, seconds)
+    return _judged(path, target, questions, seconds)
 
 
-def _peer(peer: str, name: str, path: Path, trials: Any) -> Result:
+def _peer(peer: str, name: str, path: Path, questions: Any) -> Result:
     """The peer's result is kept: it is the same each time, as far as its environment is."""
     target = _target(name, peer)
     facts = target.with_name(f"{target.name}.json")
@@ -121,14 +125,14 @@ def _peer(peer: str, name: str, path: Path, trials: Any) -> Result:
     if not target.exists():
         how = "crashed" if said.get("failed", 0) < 0 else "failed"
         return Result(path=target, seconds=0, verdict=how, nodes=0, bytes=0)
-    return _judged(path, target, trials, said["seconds"])
+    return _judged(path, target, questions, said["seconds"])
 
 
-def _judged(original: Path, target: Path, trials: Any, seconds: float) -> Result:
+def _judged(original: Path, target: Path, questions: Any, seconds: float) -> Result:
     from benchmarks.optimizers.verdicts import verdict
 
     nodes, size = _size(target)
-    return Result(path=target, seconds=seconds, verdict=verdict(original, target, trials), nodes=nodes, bytes=size)
+    return Result(path=target, seconds=seconds, verdict=verdict(original, target, questions), nodes=nodes, bytes=size)
 
 
 def _size(path: Path) -> tuple[int, int]:
@@ -145,15 +149,16 @@ def _latency(original: Path, result: Path, inputs: Any) -> float:
     def side(path: Path) -> Callable[[], float]:
         session = open_session(path)
         session.run(None, inputs)
-        start = time.perf_counter()
+        start = time.thread_time()
         session.run(None, inputs)
-        times = max(1, int(_REPEAT_S / (time.perf_counter() - start)))
+        times = max(1, int(_REPEAT_S / max(time.thread_time() - start, 1e-6)))
 
         def turn() -> float:
-            start = time.perf_counter()
+            # Processor time of this thread, which does all the work: other programs on the machine count less.
+            start = time.thread_time()
             for _ in range(times):
                 session.run(None, inputs)
-            return (time.perf_counter() - start) / times
+            return (time.thread_time() - start) / times
 
         return turn
 

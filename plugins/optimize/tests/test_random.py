@@ -19,18 +19,6 @@ _UNARY = ("Relu", "Sigmoid", "Identity", "Neg", "Abs", "Tanh")
 _BINARY = ("Add", "Mul", "Sub", "Max")
 _STRAIGHT = ("unary", "binary", "constant", "matmul", "cast")
 _SHAPES = ("squeeze", "transpose", "reshape", "slice", "concat", "shape")
-    "unary",
-    "binary",
-    "constant",
-    "matmul",
-    "squeeze",
-    "transpose",
-    "reshape",
-    "slice",
-    "concat",
-    "cast",
-    "shape",
-)
 
 
 @st.composite

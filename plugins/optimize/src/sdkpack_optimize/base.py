@@ -54,8 +54,8 @@ class ProtoPass:
         source = read_model(request.model.path)
         reason = self.unfit(source, request)
         if reason or not self.has_work(source.proto):
-            notes = (reason,) if reason else ()
-            return OptimizeResult(model=request.model.path, modified=False, notes=notes, tools=tools)
+            why = (reason,) if reason else ()
+            return OptimizeResult(model=request.model.path, modified=False, notes=why, tools=tools)
         context.progress(None, "rewriting")
         try:
             result, notes = self.edit(source, request)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["fresh_name", "is_onnx", "replace_value", "scalar_of"]
+__all__ = ["drop_identities", "fresh_name", "is_onnx", "replace_value", "scalar_of"]
 
 
 def fresh_name(graph: ir.Graph, wanted: str) -> str:
@@ -29,6 +29,30 @@ def replace_value(old: ir.Value, new: ir.Value) -> None:
     new.shape, new.type = old.shape, old.type
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
     new.name, old.name = old.name, None
+
+
+def drop_identities(model: ir.Model) -> None:
+    """Drops Identity wherever what it copies can take its place and its name.
+
+    onnx-ir's pass for it renames values of outer graphs and makes branches return them, which onnxruntime refuses.
+    """
+    import onnx_ir as ir
+
+    for graph in model.graphs():
+        for node in list(graph):
+            if not is_onnx(node, "Identity") or (source := node.inputs[0]) is None:
+                continue
+            copy = node.outputs[0]
+            if copy.is_graph_output():
+                producer = source.producer()
+                if producer is None or producer.graph is not graph or source.is_graph_output():
+                    continue
+                name = copy.name
+                ir.convenience.replace_all_uses_with(copy, source, replace_graph_outputs=True)
+                copy.name, source.name = None, name
+            else:
+                copy.replace_all_uses_with(source)
+            graph.remove(node, safe=True)
 
 
 def is_onnx(node: ir.Node | None, operator: str) -> bool:

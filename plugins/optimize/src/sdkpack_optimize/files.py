@@ -45,6 +45,8 @@ def read_model(path: Path) -> ModelFile:
         raise ModelError(
             f"{path.name!r} is no ONNX model: {error}", hint="load it with onnx.load to see more"
         ) from error
+    if not proto.HasField("graph"):
+        raise ModelError(f"{path.name!r} is no ONNX model: it has no graph", hint="export it again")
     return ModelFile(proto, path.parent, tuple(sorted(set(_locations(proto)))))
 
 

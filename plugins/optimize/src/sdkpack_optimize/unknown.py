@@ -19,6 +19,4 @@ def unknown_parts(proto: ModelProto) -> list[str]:
         found.append("training information")
     if any(graph.sparse_initializer for graph in graphs_of(proto)):
         found.append("sparse initializers")
-    if not proto.HasField("graph"):
-        found.append("no graph")
     return found

@@ -26,6 +26,7 @@ class ConcatsPass(IrPass):
         import onnx_ir as ir
         from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+        changed = False
         for graph in model.graphs():
             for node in list(graph):
                 if not _is_concat(node):
@@ -39,7 +40,9 @@ class ConcatsPass(IrPass):
                 merged = ir.node("Concat", inputs, attributes=dict(node.attributes))
                 graph.insert_before(node, merged)
                 replace_value(node.outputs[0], merged.outputs[0])
-        RemoveUnusedNodesPass()(model)
+                changed = True
+        if changed:
+            RemoveUnusedNodesPass()(model)
         return ()
 
 

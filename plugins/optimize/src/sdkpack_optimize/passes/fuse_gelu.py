@@ -37,6 +37,7 @@ class FuseGeluPass(IrPass):
         import onnx_ir as ir
         from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+        changed = False
         for graph in model.graphs():
             for node in list(graph):
                 found = _match(node)
@@ -47,7 +48,9 @@ class FuseGeluPass(IrPass):
                 assert last.graph is not None
                 last.graph.insert_before(last, gelu)
                 replace_value(last.outputs[0], gelu.outputs[0])
-        RemoveUnusedNodesPass()(model)
+                changed = True
+        if changed:
+            RemoveUnusedNodesPass()(model)
         return ()
 
 

@@ -36,27 +36,26 @@ class FuseLayerNormPass(IrPass):
         from onnx_ir.passes.common import RemoveUnusedNodesPass
 
         with inferred_shapes(model):
-            for graph in model.graphs():
-                for node in list(graph):
-                    if is_onnx(node, "Sqrt"):
-                        _fuse(node)
-        RemoveUnusedNodesPass()(model)
+            roots = [node for graph in model.graphs() for node in graph if is_onnx(node, "Sqrt")]
+            changed = [node for node in roots if _fuse(node)]
+        if changed:
+            RemoveUnusedNodesPass()(model)
         return ()
 
 
-def _fuse(root: ir.Node) -> None:
+def _fuse(root: ir.Node) -> bool:
     import onnx_ir as ir
 
     found = _variance(root)
     if found is None:
-        return
+        return False
     source, epsilon = found
     if source.dtype != ir.DataType.FLOAT or not (dims := known_dims(source)) or not isinstance(dims[-1], int):
-        return
+        return False
     normal = _normalised(root, source)
     scaled = _reader(normal, "Mul") if normal is not None else None
     if normal is None or scaled is None or (scale := _vector(scaled, normal, dims[-1])) is None:
-        return
+        return False
     shifted = _reader(scaled, "Add")
     bias = _vector(shifted, scaled, dims[-1]) if shifted is not None else None
     last = shifted if shifted is not None and bias is not None else scaled
@@ -65,6 +64,7 @@ def _fuse(root: ir.Node) -> None:
     assert last.graph is not None
     last.graph.insert_before(last, fused)
     replace_value(last.outputs[0], fused.outputs[0])
+    return True
 
 
 def _variance(root: ir.Node) -> tuple[ir.Value, float] | None:

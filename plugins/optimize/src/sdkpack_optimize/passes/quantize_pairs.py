@@ -28,6 +28,7 @@ class QuantizePairsPass(IrPass):
     def apply(self, model: ir.Model, request: OptimizeRequest) -> tuple[str, ...]:
         from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+        changed = False
         for graph in model.graphs():
             for node in list(graph):
                 if not is_onnx(node, "QuantizeLinear") or node.inputs[0] is None:
@@ -38,7 +39,9 @@ class QuantizePairsPass(IrPass):
                 source = back.inputs[0]
                 if source is not None and not node.outputs[0].is_graph_output():
                     node.outputs[0].replace_all_uses_with(source)
-        RemoveUnusedNodesPass()(model)
+                    changed = True
+        if changed:
+            RemoveUnusedNodesPass()(model)
         return ()
 
 

@@ -32,14 +32,16 @@ class ReshapesPass(IrPass):
     def apply(self, model: ir.Model, request: OptimizeRequest) -> tuple[str, ...]:
         from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+        changed = False
         with inferred_shapes(model):
             for graph in model.graphs():
                 for node in list(graph):
                     if _takes_everything(node):
-                        _bypass(node, node.inputs[0])
+                        changed |= _bypass(node, node.inputs[0])
                     elif _only_reshapes(node):
-                        _shorten(graph, node)
-        RemoveUnusedNodesPass()(model)
+                        changed |= _shorten(graph, node)
+        if changed:
+            RemoveUnusedNodesPass()(model)
         return ()
 
 
@@ -57,7 +59,7 @@ def _only_reshapes(node: ir.Node) -> bool:
     return moved == sorted(moved)
 
 
-def _shorten(graph: ir.Graph, node: ir.Node) -> None:
+def _shorten(graph: ir.Graph, node: ir.Node) -> bool:
     source = node.inputs[0]
     length = 1
     while source is not None and (producer := source.producer()) is not None and _only_reshapes(producer):
@@ -67,14 +69,15 @@ def _shorten(graph: ir.Graph, node: ir.Node) -> None:
         length += 1
     wanted, given = _sizes(node.outputs[0]), _sizes(source)
     if source is None or wanted is None:
-        return
+        return False
     # Of one open dimension the number of elements says how large it is; a size of 0 would leave it unsaid.
     if sum(dim is None for dim in wanted) > 1 or 0 in wanted:
-        return
+        return False
     if wanted == given:
-        _bypass(node, source)
-    elif length > 1:
+        return _bypass(node, source)
+    if length > 1:
         _replace(graph, node, source, wanted)
+    return length > 1
 
 
 def _sizes(value: ir.Value | None) -> list[int | None] | None:
@@ -94,10 +97,12 @@ def _takes_everything(node: ir.Node) -> bool:
     return not any(starts) and all(end >= beyond for end in ends) and all(step == 1 for step in steps)
 
 
-def _bypass(node: ir.Node, source: ir.Value | None) -> None:
+def _bypass(node: ir.Node, source: ir.Value | None) -> bool:
     """Readers of the node read its source. A graph's output keeps its node, and its name."""
-    if source is not None and not node.outputs[0].is_graph_output():
-        node.outputs[0].replace_all_uses_with(source)
+    if source is None or node.outputs[0].is_graph_output():
+        return False
+    node.outputs[0].replace_all_uses_with(source)
+    return True
 
 
 def _replace(graph: ir.Graph, node: ir.Node, source: ir.Value, wanted: list[int | None]) -> None:

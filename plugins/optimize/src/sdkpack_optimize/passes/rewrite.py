@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sdkpack.plugin import OptimizeRequest
 from sdkpack_optimize.base import IrPass
+from sdkpack_optimize.edits import drop_identities
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -28,5 +29,6 @@ class RewritePass(IrPass):
 
         common.ShapeInferencePass()(model)
         rewriter.rewrite(model)
+        drop_identities(model)
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         return ()
