@@ -57,6 +57,7 @@ class ProtoPass:
             why = (reason,) if reason else ()
             return OptimizeResult(model=request.model.path, modified=False, notes=why, tools=tools)
         context.progress(None, "rewriting")
+        _hush(self.tools)
         try:
             result, notes = self.edit(source, request)
         except SdkpackError:
@@ -119,3 +120,13 @@ class IrPass(ProtoPass):
 def params_of(request: OptimizeRequest, kind: type[Any]) -> Any:
     """The request's params, or the defaults."""
     return request.params if isinstance(request.params, kind) else kind()
+
+
+def _hush(tools: tuple[str, ...]) -> None:
+    """What the libraries log goes where a user sends logs, if anywhere; Python prints it to stderr otherwise."""
+    import logging
+
+    for name in tools:
+        logger = logging.getLogger(name.replace("-", "_"))
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
