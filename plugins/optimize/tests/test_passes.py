@@ -340,7 +340,7 @@ def test_information_is_dropped_but_for_what_counts(tmp_path: Path) -> None:
     assert made.producer_name == "exporter"
     assert b"/home/author" not in made.SerializeToString()
     assert [node.name for node in made.graph.node] == ["same", "Neg_0", "Abs_1"]
-    assert [info.name for info in made.graph.value_info] == ["a"]
+    assert not made.graph.value_info
     assert [entry.domain for entry in made.opset_import] == [""]
 
 
@@ -351,10 +351,36 @@ def test_information_is_kept_or_dropped_by_choice(tmp_path: Path) -> None:
     assert made.producer_name == ""
     assert not made.graph.value_info
     assert [node.name for node in made.graph.node] == ["Relu_0", "Neg_1", "Abs_2"]
-    more = InformationParams(docs="keep", node_metadata="keep")
+    more = InformationParams(docs="keep", node_metadata="keep", shapes="keep")
     made = edited("information", talkative(), tmp_path, params=more)
     assert made.doc_string == "how it was trained"
+    assert [info.name for info in made.graph.value_info] == ["a"]
     assert all(node.metadata_props for node in made.graph.node)
+
+
+def test_shapes_behind_foreign_operators_are_kept(tmp_path: Path) -> None:
+    """Nothing can infer them."""
+    model = text("g (float[N] x) => (float[N] y) { a = acme.Magic(x) b = Relu(a) y = Neg(b) }",
+                 '<ir_version: 9, opset_import: ["" : 20, "acme" : 1]>')  # fmt: skip
+    for name in "ab":
+        model.graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]))
+    made = edited("information", model, tmp_path)
+    assert [info.name for info in made.graph.value_info] == ["a"]
+
+
+def test_passes_add_no_shapes(tmp_path: Path) -> None:
+    model = text("g (float[N,2] x) => (float[N,2] y) <float zero = {0}> { a = Add(x, zero) b = Relu(a) y = Neg(b) }")
+    assert not edited("rewrite", model, tmp_path).graph.value_info
+    model.graph.value_info.append(helper.make_tensor_value_info("b", TensorProto.FLOAT, ["M", 2]))
+    assert edited("rewrite", model, tmp_path).graph.value_info == model.graph.value_info
+
+
+def test_a_castlike_that_does_not_saturate_is_not_folded(tmp_path: Path) -> None:
+    """onnxscript makes a Cast of it that does."""
+    model = text("g (float[N] x) => (float[N] y) <float one = {1}> { y = CastLike<saturate=0>(x, one) }")
+    result = run_pass("fold-constants", model, tmp_path)
+    assert not result.modified
+    assert "CastLike" in result.notes[0]
 
 
 def test_params_refuse_nonsense() -> None:

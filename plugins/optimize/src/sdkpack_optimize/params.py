@@ -44,7 +44,9 @@ class InformationParams:
     """The model's own entries, which a bundle may read as `model-metadata://`; `licence`: only those about it."""
     producer: Literal["keep", "drop"] = "keep"
     """Name and version of the program that exported the model."""
-    shapes: Literal["keep", "drop"] = "keep"
-    """Types and shapes of inner values. Those of values that are gone always go."""
+    shapes: Literal["foreign", "keep", "drop"] = "foreign"
+    """Types and shapes of inner values: those that operators of other domains make, which nothing can infer; all that
+    the model came with; or none. Those of values that are gone always go. onnxruntime does worse with all of them:
+    it then fuses what it computes slower."""
     names: Literal["missing", "all"] = "missing"
     """Which nodes get the name OPERATOR_NUMBER: those with none or another node's, or all of them."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from sdkpack.plugin import OptimizeRequest
 from sdkpack_optimize.base import IrPass, params_of
+from sdkpack_optimize.files import ModelFile, node_lists_of
 from sdkpack_optimize.params import FoldParams
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 __all__ = ["FoldConstantsPass"]
+
+_LOST: Final = ("saturate", "round_mode")
 
 
 class FoldConstantsPass(IrPass):
@@ -22,6 +25,12 @@ class FoldConstantsPass(IrPass):
     """
 
     tools: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir", "onnxscript")
+
+    def unfit(self, source: ModelFile, request: OptimizeRequest) -> str:
+        nodes = (node for nodes in node_lists_of(source.proto) for node in nodes if node.op_type == "CastLike")
+        if any(attribute.name in _LOST for node in nodes for attribute in node.attribute):
+            return "passed through: onnxscript 0.7 would lose the settings of a CastLike"
+        return super().unfit(source, request)
 
     def apply(self, model: ir.Model, request: OptimizeRequest) -> tuple[str, ...]:
         import onnxscript.optimizer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sdkpack.plugin import OptimizeRequest
 from sdkpack_optimize.base import ProtoPass, params_of
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["InformationPass"]
 
+_OWN: Final = ("", "ai.onnx", "ai.onnx.ml")
 _LEGAL: Final = re.compile("licen[cs]|copyright|©", re.IGNORECASE)
 
 
@@ -49,7 +50,7 @@ class InformationPass(ProtoPass):
         if params.producer == "drop":
             model.producer_name, model.producer_version = "", ""
         for graph in graphs_of(model):
-            _keep_shapes(graph, everything=params.shapes == "keep")
+            _keep_shapes(graph, params.shapes)
         _drop_imports(model)
         _name_nodes(model, everything=params.names == "all")
         return model, ()
@@ -84,12 +85,14 @@ def _owners(model: ModelProto) -> Iterator[Any]:
     yield from tensors_of(model)
 
 
-def _keep_shapes(graph: GraphProto, *, everything: bool) -> None:
-    made = {name for node in graph.node for name in node.output} | {tensor.name for tensor in graph.initializer}
+def _keep_shapes(graph: GraphProto, which: Literal["foreign", "keep", "drop"]) -> None:
+    made = {name: node for node in graph.node for name in node.output}
     bound = {value.name for value in (*graph.input, *graph.output)}
-    kept = [info for info in graph.value_info if everything and info.name in made - bound]
+    kept = [info for info in graph.value_info if info.name in made and info.name not in bound]
+    if which == "foreign":
+        kept = [info for info in kept if made[info.name].domain not in _OWN]
     del graph.value_info[:]
-    graph.value_info.extend(kept)
+    graph.value_info.extend(kept if which != "drop" else ())
 
 
 def _drop_imports(model: ModelProto) -> None:
