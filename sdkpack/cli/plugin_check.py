@@ -13,6 +13,7 @@ from sdkpack.cli.console import Console, verb_options
 __all__ = ["check"]
 
 _GATE_NOT_MET = 6
+_KINDS = ("runtime", "operator", "converter", "optimizer", "compressor", "exporter", "key-provider")
 
 
 @click.command("check")
@@ -21,6 +22,13 @@ _GATE_NOT_MET = 6
 @click.option("--expected", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="The cases that are expected to fail, with reasons; others that fail do count.")  # fmt: skip
 @click.option("--with", "settings", metavar="JSON", default="{}", help="The plugin's parameters, where it needs some.")
+@click.option("--kind", type=click.Choice(_KINDS), default=None, help="Where plugins of several kinds have the name.")
+@click.option("--source", type=click.Path(path_type=Path, exists=True),
+              help="For a converter: a model of its format, file or folder.")  # fmt: skip
+@click.option("--file", "files", multiple=True, metavar="ROLE=FILE", help="A further file of that model, by its role.")
+@click.option("--allow-code", is_flag=True, help="Code that the model brings may run, in a process of its own.")
+@click.option("--tests", type=click.Path(path_type=Path, exists=True),
+              help="The plugin's own tests: the conformance classes there are run, with their models.")  # fmt: skip
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False),
               help="Write the report: NAME.json, or NAME.html for people.")  # fmt: skip
 @verb_options
@@ -32,16 +40,27 @@ def check(
     operators: bool,
     expected: Path | None,
     settings: str,
+    kind: str | None,
+    source: Path | None,
+    files: tuple[str, ...],
+    allow_code: bool,
+    tests: Path | None,
     out: Path | None,
 ) -> None:
     """Hold plugin NAME to what every plugin of its kind must hold to.
 
+    A converter needs a model of its format: --source, or --tests for what needs more than a file.
+
     Needs the conformance kit: pip install 'sdkpack[testing]'. What is checked is listed in docs/plugins/conformance.md.
     """
-    from sdkpack.testing.check import check_plugin
+    from sdkpack.testing.check import CheckWish, check_plugin
 
+    wish = CheckWish(
+        operators=operators, expected=expected, params=_settings(settings), kind=(kind or "").replace("-", " "),
+        source=source, files=_files(files), allow_code=allow_code, tests=tests,
+    )  # fmt: skip
     console.say(f"checking {name}: this takes a while")
-    report = check_plugin(name, operators=operators, expected=expected, params=_settings(settings))
+    report = check_plugin(name, wish)
     facts = report.as_json()
     if out is not None:
         _write(out, facts)
@@ -49,6 +68,16 @@ def check(
     console.result(_text(facts), {"ok": report.passed} | facts)
     if not report.passed:
         ctx.exit(_GATE_NOT_MET)
+
+
+def _files(pairs: tuple[str, ...]) -> dict[str, Path]:
+    found = {}
+    for pair in pairs:
+        role, _, path = pair.partition("=")
+        if not role or not Path(path).is_file():
+            raise click.UsageError(f"--file is ROLE=FILE, such as labels=net.names; got {pair!r}")
+        found[role] = Path(path)
+    return found
 
 
 def _settings(text: str) -> dict[str, Any]:
@@ -73,8 +102,7 @@ def _write(out: Path, facts: dict[str, Any]) -> None:
 
 def _text(facts: dict[str, Any]) -> str:
     lines = [_line(test) for test in facts["tests"]]
-    if not facts["tests"]:
-        lines.append("no test ran: install the conformance kit, pip install 'sdkpack[testing]'")
+    lines += [f"deprecated: {use}" for use in facts["deprecated"]]
     coverage = facts.get("coverage")
     if coverage:
         totals = ", ".join(f"{count} {name}" for name, count in coverage["totals"].items() if count)

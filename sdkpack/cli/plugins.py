@@ -44,12 +44,14 @@ def list_plugins(console: Console) -> None:
     ISOLATION names otherwise works apart. `plugins.allow` and `plugins.block` in config.toml choose which are used, and
     the environment variable SDKPACK_PLUGINS, a comma-separated list of names, in the place of `plugins.allow`.
     """
+    from sdkpack.host.deprecated import deprecated_uses
     from sdkpack.host.registry import Registry
 
     registry = Registry.scan()
     rows = ("PLUGIN", "DISTRIBUTION", "VERSION", "API", "BRINGS", "ISOLATION", "STATE")
     table_rows = [rows, *(_row(state) for state in registry.plugins)]
-    text = "\n".join([table(table_rows), *(f"conflict: {sentence}" for sentence in registry.conflicts())])
+    old = [f"plugin {state.name} uses {use}" for state in registry.plugins for use in deprecated_uses(state)]
+    text = "\n".join([table(table_rows), *(f"conflict: {sentence}" for sentence in registry.conflicts()), *old])
     console.result(
         text, {"plugins": [_facts(state) for state in registry.plugins], "conflicts": list(registry.conflicts())}
     )
@@ -99,6 +101,7 @@ def _state(state: PluginState) -> str:
 
 
 def _facts(state: PluginState) -> dict[str, Any]:
+    from sdkpack.host.deprecated import deprecated_uses
     from sdkpack.host.loading import halves_of
 
     return {
@@ -110,6 +113,8 @@ def _facts(state: PluginState) -> dict[str, Any]:
         "used": state.loaded,
         "state": _state(state),
         "reason": state.reason,
+        "mend": state.mend,
+        "deprecated": list(deprecated_uses(state)),
         "brings": [
             {
                 "kind": type(row).__name__.removesuffix("Info").lower(),

@@ -8,8 +8,9 @@ class TestNpu2(RuntimeConformance):
     runtime = "acme.npu2"
 ```
 
-The same for `OperatorConformance`, `ExporterConformance` and `KeyProviderConformance`. A test that a plugin's own
-words make pointless is skipped for that reason, never because of a name. Needs pytest; the operator coverage in
+The same for each other kind of plugin: `ConverterConformance` (with `SourceCase`), `OptimizerConformance`,
+`CompressorConformance`, `OperatorConformance`, `ExporterConformance`, `KeyProviderConformance`. A test that a plugin's
+own words make pointless is skipped for that reason, never because of a name. Needs pytest; the operator coverage in
 `sdkpack.testing.coverage` does not.
 """
 
@@ -18,18 +19,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sdkpack.testing.compressor import CompressorConformance
+    from sdkpack.testing.converter import ConverterConformance, SourceCase
     from sdkpack.testing.exporter import ExporterConformance
     from sdkpack.testing.keys import KeyProviderConformance
     from sdkpack.testing.operator import OperatorConformance
+    from sdkpack.testing.optimizer import OptimizerConformance
     from sdkpack.testing.runtime import RuntimeConformance
 
-__all__ = ["ExporterConformance", "KeyProviderConformance", "OperatorConformance", "RuntimeConformance"]
+__all__ = [
+    "CompressorConformance",
+    "ConverterConformance",
+    "ExporterConformance",
+    "KeyProviderConformance",
+    "OperatorConformance",
+    "OptimizerConformance",
+    "RuntimeConformance",
+    "SourceCase",
+]
 
 _MODULES = {
+    "CompressorConformance": "compressor",
+    "ConverterConformance": "converter",
     "ExporterConformance": "exporter",
     "KeyProviderConformance": "keys",
     "OperatorConformance": "operator",
+    "OptimizerConformance": "optimizer",
     "RuntimeConformance": "runtime",
+    "SourceCase": "converter",
 }
 
 

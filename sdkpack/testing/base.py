@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any, ClassVar, Final
 
 import pytest
 
+from sdkpack.host.deprecated import deprecated_uses
+from sdkpack.host.environments import default_environments
 from sdkpack.host.params import ParamSchema
 from sdkpack.host.registry import Registered, Registry
 
@@ -65,6 +68,13 @@ class Conformance(ABC):
         assert all("/" in platform for platform in info.platforms), "platforms are written as linux/x86_64"
         assert all(_NAME.match(requirement) for requirement in info.requires)
 
+    def test_it_uses_nothing_that_is_to_go(self) -> None:
+        """A warning, not a failure: what is deprecated works for as long as this major."""
+        uses = deprecated_uses(self.row().plugin)
+        if uses:
+            text = f"plugin {self.row().plugin.name} uses {'; '.join(uses)}"
+            warnings.warn(text, DeprecationWarning, stacklevel=1)
+
     def test_params_have_a_schema_and_defaults_survive(self) -> None:
         info = self.row().info
         schema = ParamSchema(info)
@@ -103,6 +113,7 @@ def child(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     environment = {
         **os.environ, "HOME": str(places["home"]), "TMPDIR": str(places["tmp"]), "PYTHONDONTWRITEBYTECODE": "1",
         "XDG_CACHE_HOME": str(places["home"] / ".cache"),
+        "SDKPACK_ENVIRONMENTS": str(default_environments(os.environ)),
         "PYTHONPATH": os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path if entry),
     }  # fmt: skip
     result = subprocess.run(

@@ -32,12 +32,24 @@ def _never() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PlainContext:
-    """A step's surroundings without a build. `cancelled` is asked at each call."""
+    """A step's surroundings without a build, for this process and for jobs. `cancelled` is asked at each call."""
 
     work: Path
     cancelled: Callable[[], bool] = field(default=_never)
     log: logging.Logger = _log
     seed: int = 0
+    enforced: dict[str, str] = field(default_factory=dict)
+    """What was around a job."""
+
+    @property
+    def log_file(self) -> Path:
+        return self.work.parent / "log"
+
+    def is_cancelled(self) -> bool:
+        return self.cancelled()
+
+    def isolated(self, facts: Mapping[str, str]) -> None:
+        self.enforced.update(facts)
 
     def progress(self, fraction: float | None, text: str = "") -> None:
         if fraction is not None and not 0 <= fraction <= 1:
@@ -51,7 +63,7 @@ class PlainContext:
         self._check()
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         home = {"HOME": str(self.work), "TMPDIR": str(self.work)}
-        log = self.work.parent / "log"
+        log = self.log_file
         with log.open("ab") as output:
             return run_tool(
                 argv, folder=self.work, output=output, environment={**inherited, **home, **(env or {})},

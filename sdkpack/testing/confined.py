@@ -3,15 +3,19 @@
 An audit hook sees what Python code writes and which sockets it makes; what native code writes shows in HOME, TMPDIR and
 the current folder, which the caller made empty. Jobs:
 
-* `probe`: the runtime's toolchain, with some modules made impossible to import;
-* `compile`: a model, everything that is written or connected to;
+* `probe`: a toolchain, with some modules made impossible to import;
+* `call`: one method of a converter, optimizer or compressor, everything that is written or connected to;
+* `sources`: damaged sources converted, one after the other;
+* `compile`: a model, as `call`;
 * `damaged`: the compiled model opened with each of its files cut or emptied; a crash ends this process alone.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -62,16 +66,26 @@ class _Watch:
 
 
 class _Without:
-    """A finder of modules that does not find some: as if they were not installed."""
+    """A finder of modules and distributions that does not find some: as if they were not installed."""
 
-    def __init__(self, finder: Any, names: frozenset[str]) -> None:
-        self._finder, self._names = finder, names
+    def __init__(self, finder: Any, names: frozenset[str], distributions: frozenset[str]) -> None:
+        self._finder, self._names, self._distributions = finder, names, distributions
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
         return None if fullname.partition(".")[0] in self._names else self._finder.find_spec(fullname, path, target)
 
+    def find_distributions(self, *arguments: Any, **more: Any) -> Iterator[Any]:
+        find = getattr(self._finder, "find_distributions", lambda *_, **__: ())
+        for distribution in find(*arguments, **more):
+            if _plain(distribution.metadata["Name"] or "") not in self._distributions:
+                yield distribution
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._finder, name)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def main() -> int:
@@ -79,7 +93,8 @@ def main() -> int:
     job = json.load(sys.stdin)
     out = os.dup(1)
     os.dup2(2, 1)  # what a toolchain prints is no result
-    result = {"probe": _probe, "compile": _compile, "damaged": _damaged}[job["do"]](job)
+    work = {"probe": _probe, "call": _call, "sources": _sources, "compile": _compile, "damaged": _damaged}
+    result = work[job["do"]](job)
     os.write(out, json.dumps(result).encode())
     return 0
 
@@ -87,18 +102,59 @@ def main() -> int:
 def _probe(job: Mapping[str, Any]) -> dict[str, Any]:
     from sdkpack.host.registry import Registry, load_class
 
-    blocked = frozenset(job["blocked"])
-    finders: list[Any] = [_Without(finder, blocked) for finder in sys.meta_path]
-    sys.meta_path[:] = finders
-    row = Registry.scan().runtime(job["runtime"])
-    assert row.info.compiler is not None
+    row, half = _found(Registry.scan(), job)
+    modules = frozenset(job["blocked"])
+    owners = importlib.metadata.packages_distributions()
+    distributions = frozenset(_plain(owner) for module in modules for owner in owners.get(module, ()))
+    sys.meta_path[:] = [_Without(finder, modules, distributions) for finder in sys.meta_path]
     try:
-        probe = load_class(row, row.info.compiler.load)().probe()
+        probe = load_class(row, half.load)().probe()
     except SdkpackError as error:
         return {"raised": "", "ok": False, "missing": error.message, "mend": error.hint}
     except Exception as error:
         return {"raised": f"{type(error).__name__}: {error}"}
     return {"raised": "", "ok": probe.ok, "missing": probe.missing, "mend": probe.mend}
+
+
+def _found(registry: Any, job: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The descriptor that a job names, and the half that works on the build machine."""
+    row = getattr(registry, job["kind"])(job["name"])
+    return row, row.info.compiler if job["kind"] == "runtime" else row.info.half
+
+
+def _call(job: Mapping[str, Any]) -> dict[str, Any]:
+    from sdkpack.host.registry import Registry, load_class
+    from sdkpack.testing.bench import PlainContext
+    from sdkpack_job.codec import decode
+
+    row, half = _found(Registry.scan(), job)
+    tool, request, folder = load_class(row, half.load)(), decode(job["request"]), Path(job["folder"])
+    watch = _Watch(allowed=[folder / "work", folder / "log"])
+    failed = ""
+    try:
+        with watch.watching():
+            getattr(tool, job["method"])(request, PlainContext(folder / "work"))
+    except SdkpackError as error:
+        failed = str(error)
+    return {"failed": failed, "writes": watch.writes, "sockets": watch.sockets}
+
+
+def _sources(job: Mapping[str, Any]) -> dict[str, Any]:
+    from sdkpack.host.registry import Registry, load_class
+    from sdkpack.testing.damage import try_all
+    from sdkpack_job.codec import decode
+
+    row, half = _found(Registry.scan(), job)
+    tool = load_class(row, half.load)()
+    wrong, tried = [], 0
+    for what, told in try_all(tool, decode(job["request"]), Path(job["folder"]), flips=job["flips"]):
+        if told:
+            wrong.append(f"{what}: {told}")
+        else:
+            tried += 1
+            # Before each: a crash ends this process, and then this line says at what.
+            print(what, file=sys.stderr, flush=True)  # noqa: T201
+    return {"wrong": wrong, "tried": tried}
 
 
 def _compile(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,14 +201,15 @@ def _prepared(job: Mapping[str, Any], folder: Path) -> tuple[Any, Any, Any, Any]
     import onnx
 
     from sdkpack.host.params import ParamSchema
-    from sdkpack.host.registry import Registry, load_class
+    from sdkpack.host.registry import Registry
+    from sdkpack.host.tools import ToolHost
     from sdkpack.plugin.runtime import CompileRequest
     from sdkpack.testing.bench import model_input
 
     registry = Registry.scan()
     row = registry.runtime(job["runtime"])
     assert row.info.compiler is not None
-    compiler = load_class(row, row.info.compiler.load)()
+    compiler = ToolHost(environ=dict(os.environ)).open(row, row.info.compiler)
     source, facts = model_input(onnx.load(job["model"]), folder)
     (folder / "work").mkdir()
     params = ParamSchema(row.info).instance(job["params"])

@@ -31,6 +31,7 @@ def page(report: Mapping[str, Any]) -> str:
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>\n'
         f'<h1>{name} <span class="{verdict}">{verdict}</span></h1>\n'
         f"<p>{escape(report['kind'])} of {source}, plugin API {api}. Conformance tests: {counts}.</p>\n"
+        f"{''.join(f'<p>It uses {escape(use)}.</p>' for use in report.get('deprecated', ()))}"
         f"<h2>Conformance</h2>\n{_tests(report['tests'])}\n{_coverage(report.get('coverage', {}))}</body></html>\n"
     )
 

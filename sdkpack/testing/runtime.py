@@ -3,57 +3,36 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
 import pytest
 
-from sdkpack.build.pack import PackResult, pack
-from sdkpack.build.store import Store
-from sdkpack.errors import InterruptedRunError, SdkpackError
-from sdkpack.host.params import ParamSchema
-from sdkpack.host.registry import Registered, load_class
+from sdkpack.compare import tolerance_for
+from sdkpack.errors import InterruptedRunError, SdkpackError, StepError
+from sdkpack.host.registry import load_class
 from sdkpack.model.sample import make_samples
-from sdkpack.plugin.info import RuntimeInfo
-from sdkpack.plugin.runtime import (
-    CompiledModel,
-    CompiledPart,
-    Compiler,
-    CompileRequest,
-    OpenRequest,
-    Probe,
-    Runner,
-    RunnerSession,
-)
-from sdkpack.session.blobs import FileBlob
-from sdkpack.session.models import LoadedModel
-from sdkpack.testing.base import Conformance, child
-from sdkpack.testing.bench import PlainContext, inputs_of, model_input, open_compiled, write_keys
-from sdkpack.testing.models import small_models, strange
+from sdkpack.plugin.runtime import CompiledModel, Compiler, Probe, Runner
+from sdkpack.testing.apart import open_declared, open_tool
+from sdkpack.testing.base import child
+from sdkpack.testing.bench import PlainContext, open_compiled
+from sdkpack.testing.models import dense, strange
+from sdkpack.testing.numbers import Laboratory, differences
+from sdkpack.testing.runtime_bench import RuntimeBench
+from sdkpack.testing.tools import CANCEL_S, cancelled_within
 
 __all__ = ["RuntimeConformance"]
 
-CANCEL_S: Final = 5.0
-"""A cancelled compile ends within this time."""
+_OLDEST_OPSET: Final = 7
+"""Gemm and Relu, of which the smallest model consists, are since then what they are."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Bench:
-    compiler: Compiler
-    request: CompileRequest
-    facts: Any
-    work: Path
-
-
-class RuntimeConformance(Conformance):
+class RuntimeConformance(RuntimeBench):
     """Subclass it, and name the runtime.
 
     Attributes:
@@ -64,134 +43,34 @@ class RuntimeConformance(Conformance):
         samples_per_model: how many samples a compiler that calibrates is given.
     """
 
-    runtime: ClassVar[str]
-    precisions: ClassVar[tuple[str, ...]] = ()
-    shapes: ClassVar[Mapping[str, int]] = {}
-    samples_per_model: ClassVar[int] = 4
-
-    def models(self) -> Mapping[str, Any]:
-        """`ModelProto`s by name; override it for a target that lacks Gemm, Conv, Relu, MaxPool or Flatten."""
-        return small_models()
-
-    # What the tests work with ---------------------------------------------------------------------------------------
-    def row(self) -> Registered[RuntimeInfo]:
-        return self.registry.runtime(self.runtime)
-
-    def compiler(self) -> Compiler:
-        """The compiler half; the test is skipped where there is none, or its toolchain is not here."""
-        half = self.row().info.compiler
-        if half is None:
-            pytest.skip("the runtime has no compiler half")
-        made: Compiler = load_class(self.row(), half.load)()
-        probe = made.probe()
-        if not probe.ok:
-            pytest.skip(f"its toolchain is not here: {probe.missing}")
-        return made
-
-    def runner(self) -> Runner:
-        half = self.row().info.runner
-        if half is None:
-            pytest.skip("the runtime has no runner half")
-        made: Runner = load_class(self.row(), half.load)()
-        return made
-
-    def wanted_precisions(self) -> Sequence[str]:
-        return self.precisions or self.row().info.precisions
-
-    def bench(self, name: str, folder: Path, precision: str = "", model: Any = None) -> _Bench:
-        """A model ready to be compiled, in a folder of its own."""
-        folder.mkdir(parents=True)
-        source, facts = model_input(model or self.models()[name], folder, name=name)
-        work = folder / "work"
-        work.mkdir()
-        samples = self.samples(facts.inputs, folder) if self.samples_per_model else ()
-        request = CompileRequest(
-            models=(source,), target="bench", params=ParamSchema(self.row().info).instance(self.params),
-            precision=precision or self.wanted_precisions()[0], shapes=dict(self.shapes),
-            samples={name: samples} if samples else {},
-        )  # fmt: skip
-        return _Bench(self.compiler(), request, facts, work)
-
-    def samples(self, inputs: Any, folder: Path) -> tuple[Path, ...]:
-        """npz files with made inputs, for compilers that calibrate."""
-        paths = []
-        for number in range(self.samples_per_model):
-            path = folder / f"sample-{number}.npz"
-            arrays: Any = make_samples(inputs, seed=number, dims=dict(self.shapes))
-            np.savez(path, **arrays)
-            paths.append(path)
-        return tuple(paths)
-
-    def compiled(self, bench: _Bench) -> CompiledModel:
-        (model,) = bench.compiler.compile(bench.request, PlainContext(bench.work)).models
-        return model
-
-    @contextmanager
-    def opened(self, folder: Path, name: str = "") -> Iterator[tuple[LoadedModel, dict[str, Any], CompiledModel]]:
-        """A model compiled and opened, with inputs for it."""
-        self.runner()
-        bench = self.bench(name or next(iter(self.models())), folder)
-        model = self.compiled(bench)
-        inputs: dict[str, Any] = make_samples(bench.facts.inputs, dims={**self.shapes, **model.shapes})
-        with closing(open_compiled(model, bench.facts, self.registry)) as loaded:
-            yield loaded, inputs, model
-
-    def packed(self, name: str, folder: Path, precision: str, *, sealed: bool = False) -> PackResult:
-        """The model in a bundle, made by `pack` from a recipe; comparing with ONNX's reference is a part of that."""
-        self.compiler()
-        self.runner()
-        folder.mkdir(parents=True)
-        model = self.models()[name]
-        onnx.save(model, str(folder / "model.onnx"))
-        samples = self.samples(inputs_of(model), folder) if self.samples_per_model else ()
-        (folder / "recipe.toml").write_text(self._recipe(name, precision, samples, sealed=sealed), encoding="utf-8")
-        if sealed:
-            write_keys(folder)
-        with Store(folder / "store") as store:
-            return pack(
-                folder / "recipe.toml", registry=self.registry, store=store, out=folder / "out.sdkpack", sealed=sealed
-            )
-
-    def _recipe(self, name: str, precision: str, samples: Sequence[Path], *, sealed: bool) -> str:
-        lines = [
-            "recipe = 1",
-            'bundle = { name = "conformance", version = "1.0.0" }',
-            f'models.{name}.source = "model.onnx"',
-            f"models.{name}.samples = {json.dumps([path.name for path in samples])}",
-            f"targets.it.runtime = {json.dumps(self.runtime)}",
-            f"targets.it.precision = {json.dumps(precision)}",
-            *(f"targets.it.shapes.{symbol} = {size}" for symbol, size in self.shapes.items()),
-            *(f"targets.it.with.{key} = {json.dumps(value)}" for key, value in self.params.items()),
-        ]
-        if sealed:
-            lines += ["[encrypt]", 'recipients = ["customer.pub"]', "[sign]", 'key = "publisher.key"']
-        return "\n".join(lines) + "\n"
-
     # The descriptor and the toolchain -------------------------------------------------------------------------------
     def test_halves_keep_their_contracts(self) -> None:
         info = self.row().info
         assert info.compiler or info.runner, "a runtime has at least one half"
-        if info.compiler:
+        if info.compiler and info.compiler.isolation == "in-process":
             assert isinstance(load_class(self.row(), info.compiler.load)(), Compiler)
-        if info.runner:
+        if info.runner and info.runner.isolation == "in-process":
             assert isinstance(load_class(self.row(), info.runner.load)(), Runner)
 
     def test_probe_answers_the_same_twice(self) -> None:
         half = self.row().info.compiler
         if half is None:
             pytest.skip("the runtime has no compiler half")
-        first, second = (load_class(self.row(), half.load)().probe() for _ in range(2))
+        first, second = (open_declared(self.row(), half).probe() for _ in range(2))
         assert isinstance(first, Probe)
         assert first == second
         assert first.ok or (first.missing and first.mend), "a missing toolchain comes with a mend"
 
     def test_probe_without_the_toolchain_gives_a_mend(self, tmp_path: Path) -> None:
-        if self.row().info.compiler is None:
+        half = self.row().info.compiler
+        if half is None:
             pytest.skip("the runtime has no compiler half")
+        if half.isolation != "in-process":
+            pytest.skip("sdkpack builds its environment, or looks for its program")
         blocked = self.toolchain_modules()
         if not blocked:
             pytest.skip("the descriptor requires no other distribution, and the test class names no toolchain")
-        facts = child({"do": "probe", "runtime": self.runtime, "blocked": blocked}, tmp_path)
+        facts = child({"do": "probe", "kind": "runtime", "name": self.runtime, "blocked": blocked}, tmp_path)
         assert not facts["raised"], f"probe raised {facts['raised']}: say what is missing instead"
         assert not facts["ok"], f"probe says that all is well without {', '.join(blocked)}"
         assert facts["missing"]
@@ -231,13 +110,10 @@ class RuntimeConformance(Conformance):
         if not self.row().info.deterministic:
             pytest.skip("the descriptor says that it is not deterministic")
         for name in self.models():
-            first, second = (self._contents(name, tmp_path / f"{name}-{number}") for number in range(2))
+            first, second = (
+                _contents(self.compiled(self.bench(name, tmp_path / f"{name}-{number}"))) for number in range(2)
+            )
             assert first == second, f"{name}: declared deterministic, and two compiles differ"
-
-    def _contents(self, name: str, folder: Path) -> list[tuple[str, bytes]]:
-        model = self.compiled(self.bench(name, folder))
-        return [(f"{number}/{file.role}", file.path.read_bytes())
-                for number, part in enumerate(model.parts) for file in part.files]  # fmt: skip
 
     def test_compiling_changes_none_of_its_inputs(self, tmp_path: Path) -> None:
         bench = self.bench(next(iter(self.models())), tmp_path / "bench")
@@ -247,7 +123,11 @@ class RuntimeConformance(Conformance):
         assert {path: path.read_bytes() for path in files} == before
 
     def test_writes_only_in_its_work_folder_and_opens_no_socket(self, tmp_path: Path) -> None:
-        facts = child(self._job("compile", tmp_path), tmp_path / "places")
+        self.compiler()
+        half = self.row().info.compiler
+        if half is None or half.isolation != "in-process":
+            pytest.skip("it works apart: what it may write and open is enforced, see: sdkpack plugins env check")
+        facts = child(self.job("compile", tmp_path), tmp_path / "places")
         assert not facts["failed"], facts["failed"]
         assert not facts["writes"], f"wrote {facts['writes']}"
         assert not facts["sockets"], f"used the network: {facts['sockets']}"
@@ -270,22 +150,62 @@ class RuntimeConformance(Conformance):
         """A compile that is cancelled at its first sign of life, or was done before, ends within 5 s."""
         bench = self.bench(next(iter(self.models())), tmp_path / "bench")
         context = PlainContext(bench.work, cancelled=lambda: True)
-        ended: list[BaseException | None] = []
+        told = cancelled_within(lambda: bench.compiler.compile(bench.request, context), CANCEL_S)
+        assert told is None or isinstance(told, InterruptedRunError), f"cancel became {told!r}"
 
-        def work() -> None:
-            try:
-                bench.compiler.compile(bench.request, context)
-            except (SdkpackError, KeyboardInterrupt) as error:
-                ended.append(error)
-            else:
-                ended.append(None)
+    def test_it_compiles_the_same_as_a_job(self, tmp_path: Path) -> None:
+        """A compiler of this process, by the same class in a process of its own: where sdkpack may put it one day."""
+        half = self.row().info.compiler
+        if half is None or half.isolation != "in-process":
+            pytest.skip("what there is to compile is compiled apart in every test of this class")
+        bench = self.bench(next(iter(self.models())), tmp_path / "bench")
+        tool = open_tool(self.row(), half, "job", tmp_path / "host")
+        probe = tool.probe()
+        if not probe.ok:
+            # A licence that a variable names, say: a job gets none of the user's.
+            pytest.skip(f"its toolchain is not there for a job: {probe.missing}")
+        folder = tmp_path / "apart"
+        folder.mkdir()
+        (model,) = tool.compile(bench.request, PlainContext(folder)).models
+        here = self.compiled(bench)
+        assert [part.runtime for part in model.parts] == [part.runtime for part in here.parts]
+        assert (model.token, dict(model.needs)) == (here.token, dict(here.needs))
+        if self.row().info.deterministic:
+            assert _contents(model) == _contents(here), "declared deterministic, and as a job it makes other bytes"
+        if self.row().info.runner is None:
+            return
+        inputs: dict[str, Any] = make_samples(bench.facts.inputs, dims={**self.shapes, **model.shapes})
+        outputs = [self._run(compiled, bench.facts, inputs) for compiled in (model, here)]
+        wrong = differences(outputs[0], outputs[1], tolerance=tolerance_for(model.precision))
+        assert not wrong, "; ".join(wrong)
 
-        thread = threading.Thread(target=work, daemon=True)
-        begin = time.monotonic()
-        thread.start()
-        thread.join(CANCEL_S)
-        assert ended, f"still at work {time.monotonic() - begin:.0f} s after it was cancelled"
-        assert ended[0] is None or isinstance(ended[0], InterruptedRunError), f"cancel became {ended[0]!r}"
+    def _run(self, model: CompiledModel, facts: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        with closing(open_compiled(model, facts, self.registry)) as loaded:
+            return dict(loaded(dict(inputs)))
+
+    def test_it_takes_the_opsets_that_it_says(self, tmp_path: Path) -> None:
+        """The oldest and the newest of them, compiled, and run against the reference."""
+        opsets = self.row().info.opsets
+        if opsets is None:
+            pytest.skip("the descriptor does not say which opsets it takes")
+        low, high = opsets
+        assert 1 <= low <= high, f"opsets is the oldest and the newest, got {low} and {high}"
+        known = onnx.defs.onnx_opset_version()
+        if high < known:
+            # sdkpack itself refuses what is outside, in every build; here it is shown once, beside the rest.
+            with pytest.raises(StepError, match=f"opset {high + 1}, expected {low} to {high}"):
+                self.packed("case", tmp_path / "outside", self.wanted_precisions()[0], model=dense(opset=high + 1))
+        for opset in sorted({min(max(low, _OLDEST_OPSET), high, known), min(high, known)}):
+            bench = self.bench("case", tmp_path / str(opset), model=dense(opset=opset))
+            model = self.compiled(bench)
+            if self.row().info.runner is None:
+                continue
+            inputs: dict[str, Any] = make_samples(bench.facts.inputs, dims={**self.shapes, **model.shapes})
+            laboratory = Laboratory(tmp_path / str(opset))
+            expected = laboratory.run(laboratory.read(bench.request.models[0].path), inputs)
+            found = self._run(model, bench.facts, inputs)
+            wrong = differences(found, expected, tolerance=tolerance_for(model.precision), precision=model.precision)
+            assert not wrong, f"opset {opset}: {'; '.join(wrong)}"
 
     # The runner -----------------------------------------------------------------------------------------------------
     def test_devices_are_named(self) -> None:
@@ -306,7 +226,7 @@ class RuntimeConformance(Conformance):
 
     def test_damaged_files_are_documented_errors(self, tmp_path: Path) -> None:
         self.runner()
-        facts = child(self._job("damaged", tmp_path), tmp_path / "places")
+        facts = child(self.job("damaged", tmp_path), tmp_path / "places")
         assert facts["tried"]
         assert not facts["wrong"], "; ".join(facts["wrong"])
 
@@ -334,7 +254,7 @@ class RuntimeConformance(Conformance):
     def test_a_clone_gives_the_same(self, tmp_path: Path) -> None:
         if "run.clone" not in self.row().info.capabilities:
             pytest.skip("the descriptor does not say run.clone")
-        for part, session in self._sessions(tmp_path / "bench"):
+        for part, session in self.sessions(tmp_path / "bench"):
             inputs = make_samples(part.inputs)
             expected = session.run(inputs)
             copied: Any = session
@@ -345,25 +265,11 @@ class RuntimeConformance(Conformance):
                 np.testing.assert_array_equal(outputs[key], array)
 
     def test_closing_twice_is_fine_and_ends_it(self, tmp_path: Path) -> None:
-        for part, session in self._sessions(tmp_path / "bench"):
+        for part, session in self.sessions(tmp_path / "bench"):
             session.close()
             session.close()
             with pytest.raises(SdkpackError):
                 session.run(make_samples(part.inputs))
-
-    def _sessions(self, folder: Path) -> Iterator[tuple[CompiledPart, RunnerSession]]:
-        """The parts that this runtime runs, each opened by its runner alone."""
-        runner = self.runner()
-        for part in self.compiled(self.bench(next(iter(self.models())), folder)).parts:
-            if part.runtime == self.runtime:
-                files: dict[str, Any] = {
-                    file.role: FileBlob(file.path, media_type=file.media_type) for file in part.files
-                }
-                request = OpenRequest(
-                    files=files, inputs=part.inputs, outputs=part.outputs, entry=part.entry, options=part.options,
-                    threads=1,
-                )  # fmt: skip
-                yield part, runner.open(request)
 
     # Through a bundle -----------------------------------------------------------------------------------------------
     def test_packed_sealed_verified_and_run_is_what_it_was(self, tmp_path: Path) -> None:
@@ -385,14 +291,7 @@ class RuntimeConformance(Conformance):
                 for output, array in expected.items():
                     np.testing.assert_array_equal(outputs[output], array)
 
-    def _job(self, do: str, folder: Path) -> dict[str, Any]:
-        self.compiler()
-        name, model = next(iter(self.models().items()))
-        path, work = folder / f"{name}.onnx", folder / "job"
-        onnx.save(model, str(path))
-        work.mkdir()
-        samples = self.samples(inputs_of(model), folder) if self.samples_per_model else ()
-        return {
-            "do": do, "runtime": self.runtime, "model": str(path), "folder": str(work), "params": dict(self.params),
-            "precision": self.wanted_precisions()[0], "shapes": dict(self.shapes), "samples": [str(s) for s in samples],
-        }  # fmt: skip
+
+def _contents(model: CompiledModel) -> list[tuple[str, bytes]]:
+    return [(f"{number}/{file.role}", file.path.read_bytes())
+            for number, part in enumerate(model.parts) for file in part.files]  # fmt: skip

@@ -12,7 +12,7 @@ from sdkpack.errors import OutputError, UsageError
 
 __all__ = ["KINDS", "write_scaffold"]
 
-KINDS: Final = ("runtime", "operator")
+KINDS: Final = ("runtime", "operator", "converter", "optimizer", "compressor", "exporter", "key-provider")
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 _SUFFIX: Final = ".tmpl"
@@ -23,7 +23,7 @@ def write_scaffold(kind: str, name: str, folder: Path) -> tuple[Path, ...]:
 
     Args:
         kind: one of `KINDS`.
-        name: of the runtime or operator, namespaced: `acme.npu2`.
+        name: of what it brings, namespaced: `acme.npu2`.
         folder: must not exist, or be empty.
 
     Raises:
@@ -31,7 +31,7 @@ def write_scaffold(kind: str, name: str, folder: Path) -> tuple[Path, ...]:
         OutputError: there is something in the folder already, or it cannot be written.
     """
     if kind not in KINDS:
-        raise UsageError(f"there is no template for {kind!r}, expected {' or '.join(KINDS)}")
+        raise UsageError(f"there is no template for {kind!r}, expected {', '.join(KINDS[:-1])} or {KINDS[-1]}")
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name for a plugin, expected VENDOR.NAME in lower case, such as acme.npu2")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -42,6 +42,8 @@ def write_scaffold(kind: str, name: str, folder: Path) -> tuple[Path, ...]:
         "@PACKAGE@": package,
         "@DISTRIBUTION@": package.replace("_", "-"),
         "@POINT@": name.rpartition(".")[2],
+        "@SCHEME@": re.sub(r"[._]", "-", name),
+        "@VARIABLE@": package.upper(),
         "@CLASS@": "".join(part.title() for part in re.split(r"[._]", name)),
     }
     written = []

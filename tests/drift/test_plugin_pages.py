@@ -10,18 +10,17 @@ from pathlib import Path
 import pytest
 
 from sdkpack.host.loading import _HOOKS
+from sdkpack.testing.scaffold import KINDS as SCAFFOLDS
 from tests.integration.installing import environment_with
 
 PAGES = Path(__file__).parent.parent.parent / "docs" / "plugins"
-KINDS = {"runtime": "sdkpack_runtimes", "operator": "sdkpack_operators", "exporter": "sdkpack_exporters",
-         "key-provider": "sdkpack_key_providers"}  # fmt: skip
+KINDS = {hook.removeprefix("sdkpack_").removesuffix("s").replace("_", "-"): hook for hook in _HOOKS}
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def test_every_hook_has_a_page() -> None:
-    named = set(KINDS.values())
-    own = {hook for hook in _HOOKS if (PAGES / f"{hook.removeprefix('sdkpack_').removesuffix('s')}.md").exists()}
-    assert named | own >= set(_HOOKS)
+def test_every_hook_has_a_page_and_a_template() -> None:
+    assert {kind for kind in KINDS if (PAGES / f"{kind}.md").exists()} == set(KINDS)
+    assert set(SCAFFOLDS) == set(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -47,6 +46,13 @@ def test_the_smallest_plugin_of_the_page_conforms(kind: str, tmp_path: Path) -> 
 def test_the_classes_are_told_as_the_code_tells_them() -> None:
     from sdkpack.testing.coverage import OUTCOMES
 
-    page = (PAGES / "conformance.md").read_text(encoding="utf-8")
+    page = (PAGES / "conformance.md").read_text(encoding="utf-8").partition("## Operator coverage")[2]
     rows = re.findall(r"^\| ([a-z ]+) \| (.+) \|$", page, re.MULTILINE)
     assert {name for name, _ in rows} - {"class"} == set(OUTCOMES)
+
+
+def test_the_page_names_every_conformance_class() -> None:
+    import sdkpack.testing
+
+    page = (PAGES / "conformance.md").read_text(encoding="utf-8")
+    assert all(f"`{name}" in page for name in sdkpack.testing.__all__)

@@ -5,6 +5,7 @@ What is wrong here would show up later too, far from the plugin that did it, on 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,10 +17,12 @@ from sdkpack.build.steps.absorbing import Absorbable
 from sdkpack.build.steps.specs import entries
 from sdkpack.build.store import Store, StoredFile
 from sdkpack.errors import GateError, PluginBrokenError
+from sdkpack.host.registry import Registry
 from sdkpack.plugin.runtime import CompiledModel, CompileResult, ModelInput
+from sdkpack.session.choice import load_runner
 from sdkpack.types import TensorSpec
 
-__all__ = ["Answer"]
+__all__ = ["Answer", "check_fit"]
 
 # Roles become names of files in the bundle.
 _ROLE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -86,23 +89,32 @@ class Answer:
         for symbol, size in self.shapes.items():
             if symbol in symbols and model.shapes.get(symbol, size) != size:
                 raise self._broken(f"fixed {symbol} to {model.shapes[symbol]}, asked for was {size}")
+        stray = sorted(set(model.shapes) - symbols)
+        if stray:
+            raise self._broken(f"says that it fixed {stray[0]}, which is no open dimension of model {model.name!r}")
         if model.absorbed:
             return  # the specs are those of the absorbed steps; what they compute is compared
         taken = {spec.name: spec for part in reversed(model.parts) for spec in part.inputs}
         for spec in source.inputs:
             if spec.name in taken:
-                self._check_dims(model, spec, taken[spec.name])
+                self._check_spec(model, spec, taken[spec.name], "takes")
+        given = {spec.name: spec for part in model.parts for spec in part.outputs}
+        for spec in source.outputs:
+            self._check_spec(model, spec, given[spec.name], "gives")
 
-    def _check_dims(self, model: CompiledModel, spec: TensorSpec, taken: TensorSpec) -> None:
-        if len(spec.shape) != len(taken.shape):
-            raise self._broken(f"returned a part that takes {taken}, the model takes {spec}")
-        for dim, size in zip(spec.shape, taken.shape, strict=True):
+    def _check_spec(self, model: CompiledModel, spec: TensorSpec, made: TensorSpec, does: str) -> None:
+        """What a part takes or gives is what the model does, but for open dimensions that were fixed and said to be."""
+        if spec.dtype != made.dtype or len(spec.shape) != len(made.shape):
+            raise self._broken(f"returned a part that {does} {made}, the model {does} {spec}")
+        symbols = {dim for other in self.sources[model.name].inputs for dim in other.shape if isinstance(dim, str)}
+        for dim, size in zip(spec.shape, made.shape, strict=True):
             said = model.shapes.get(dim) if isinstance(dim, str) else dim
-            if isinstance(size, int) and said != size:
-                have = f"says {said} for {dim}" if said is not None else f"does not say that it fixed {dim}"
-                raise self._broken(f"returned a part that takes {taken} for {spec}, and {have}")
-            if isinstance(size, str) and said is not None:
-                raise self._broken(f"says that it fixed {dim} to {said}, and returned a part that takes {taken}")
+            derived = does == "gives" and isinstance(dim, str) and dim not in symbols
+            if isinstance(size, int) and said != size and not derived:
+                raise self._broken(f"returned a part that {does} {made} for {spec}, and {_said(dim, said)}")
+            # An output may leave open what follows from the inputs: the remainder on a CPU takes any batch.
+            if does == "takes" and isinstance(size, str) and said is not None:
+                raise self._broken(f"says that it fixed {dim} to {said}, and returned a part that {does} {made}")
 
     def _check_coverage(self, model: CompiledModel) -> None:
         found = model.coverage
@@ -175,6 +187,36 @@ class Answer:
 
     def _broken(self, text: str) -> PluginBrokenError:
         return PluginBrokenError(f"runtime {self.runtime!r} {text}", hint="update the plugin, or tell its author")
+
+
+def _said(dim: int | str, said: int | None) -> str:
+    if isinstance(dim, int):
+        return f"the model has {dim} there"
+    return f"does not say that it fixed {dim}" if said is None else f"says {said} for {dim}"
+
+
+def check_fit(data: Mapping[str, Any], registry: Registry) -> None:
+    """The runner that has just run a variant must also say that it would: sessions ask it before they load anything.
+
+    A token that the runner does not know, or a need that is not met where the variant runs, would make a bundle that no
+    machine takes.
+
+    Args:
+        data: of the compile step's result.
+        registry: where the runtime of the first part comes from.
+
+    Raises:
+        PluginBrokenError: it says no.
+    """
+    runtime = data["parts"][0]["runtime"]
+    fit = load_runner(registry.runtime(runtime)).check(data["needs"], data["token"])
+    if fit.verdict not in ("best", "works"):
+        raise PluginBrokenError(
+            f"runtime {runtime!r} made a variant with the token {data['token']!r} and the needs "
+            f"{json.dumps(dict(data['needs']))}, ran it, and its own runner refuses it: "
+            f"{fit.reason or 'no reason given'}",
+            hint="update the plugin, or tell its author: compiler and runner have to agree",
+        )
 
 
 def _suffix(path: Path) -> str:

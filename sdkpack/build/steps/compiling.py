@@ -14,7 +14,7 @@ from sdkpack.build.fingerprint import Fingerprints
 from sdkpack.build.runner import Results, Step
 from sdkpack.build.steps.absorbing import NOTHING, Absorbable
 from sdkpack.build.steps.calibration import ModelSample, lay_out
-from sdkpack.build.steps.compiled import Answer
+from sdkpack.build.steps.compiled import Answer, check_fit
 from sdkpack.build.steps.importing import FORMAT, Imported
 from sdkpack.build.steps.keys import plan_step
 from sdkpack.build.steps.parity import ParitySettings, check_parity
@@ -311,6 +311,7 @@ class _Check:
             settings=target.parity, runtime=target.toolchain, context=context, store=target.store, segment=segment,
             real=samples,
         )  # fmt: skip
+        check_fit(result.data, target.registry)
         tolerances = [tensor["tolerance"] for finding in evidence for tensor in finding["tensors"]]
         facts = {
             **result.data,

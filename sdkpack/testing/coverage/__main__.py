@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,6 +56,9 @@ def _run(runtime: str, expectations: Expectations, precision: str, workers: int,
     outcomes: list[Outcome] = []
     probe = {**_probed(runtime)}
     probe["precision"] = precision or probe["precision"]
+    if expectations.opsets is None and probe["opsets"]:
+        # What the descriptor says counts where the file is silent.
+        expectations = replace(expectations, opsets=tuple(probe["opsets"]))
 
     def prepare() -> Callable[[int], dict[str, Any]]:
         registry = Registry.scan()
@@ -98,7 +102,7 @@ def _facts(runtime: str) -> dict[str, Any]:
         row = registry.runtime(runtime)
         compiler = Bench(runtime=row, registry=registry).compiler()
         probe: Probe = compiler.probe()
-        return {"fingerprint": probe.fingerprint, "precision": row.info.precisions[0]}
+        return {"fingerprint": probe.fingerprint, "precision": row.info.precisions[0], "opsets": row.info.opsets}
     except SdkpackError as error:
         return error.as_dict()
 

@@ -50,7 +50,7 @@ class Expectations:
     def read(path: Path) -> Expectations:
         """
         ```toml
-        opsets = [7, 27]              # may be left out: every opset
+        opsets = [7, 27]              # may be left out: what the descriptor says
         supports = ["Conv", "Gemm"]   # may be left out: every operator
 
         [[failures]]

@@ -52,17 +52,19 @@ class Converter:
         return SniffResult(score=0.6 if b"sizes" in request.source.read_bytes() else 0.0)
 
     def convert(self, request: ConvertRequest, context: StepContext) -> ConvertResult:
-        words = request.source.read_text().split()
-        if words[:1] != ["SIZES"] or len(words) != 2:
+        words = request.source.read_bytes().split()
+        if words[:1] != [b"SIZES"] or len(words) != 2 or not words[1].isdigit():
             raise ModelError("no sizes in it", hint="write SIZES and a number")
         size = int(words[1])
+        if not size:
+            raise ModelError("no product of size 0")
         scale = float(request.files["scale"].read_text()) if "scale" in request.files else 1.0
         model = context.work / "model.onnx"
-        model.write_bytes(_product(size, scale, request.params.bias))
+        model.write_bytes(_product(size, scale, request.params.bias, min(request.opset or 17, 17)))
         return ConvertResult(model=model, notes=(f"made by {Path.cwd().name}",), tools={"sizes": "1"})
 
 
-def _product(size: int, scale: float, bias: float) -> bytes:
+def _product(size: int, scale: float, bias: float, opset: int) -> bytes:
     """`y = x * scale + bias`, x of [1, size], as the bytes of a protobuf message."""
     import struct
 
@@ -84,7 +86,7 @@ def _product(size: int, scale: float, bias: float) -> bytes:
     graph = field(1, node(b"Mul", (b"x", b"s"), b"h")) + field(1, node(b"Add", (b"h", b"b"), b"y"))
     graph += field(2, b"g") + field(5, tensor(b"s", scale)) + field(5, tensor(b"b", bias))
     graph += field(11, info(b"x")) + field(12, info(b"y"))
-    return field(1, 8) + field(7, graph) + field(8, field(1, b"") + field(2, 17))
+    return field(1, 8) + field(7, graph) + field(8, field(1, b"") + field(2, opset))
 
 
 def _varint(value: int) -> bytes:

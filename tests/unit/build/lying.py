@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +14,7 @@ from sdkpack.plugin import (
     CompileRequest,
     CompileResult,
     Coverage,
+    Fit,
     Half,
     PartFile,
     Probe,
@@ -19,9 +22,17 @@ from sdkpack.plugin import (
     StepContext,
     hookimpl,
 )
+from sdkpack.types import TensorSpec
 from tests.unit.build.plugins import FaultyRunner
 
 SDKPACK_API = (1, 0)
+
+
+_OUTPUT_LIES: dict[str, Callable[[TensorSpec], dict[str, Any]]] = {
+    "output-rank": lambda spec: {"shape": (*spec.shape, 1)},
+    "output-size": lambda spec: {"shape": (*spec.shape[:-1], 99)},
+    "output-type": lambda _: {"dtype": "float16"},
+}
 
 
 @dataclass(frozen=True)
@@ -48,24 +59,35 @@ class LyingCompiler:
     def _model(self, model: Any, lie: str, context: StepContext) -> CompiledModel:
         copy = context.work / f"{model.name}.onnx"
         shutil.copyfile(model.path, copy)
+        if lie == "random":
+            # An empty field that no reader knows: another file, the same model.
+            with copy.open("ab") as out:
+                out.write(b"\xfa\x7f\x08" + os.urandom(8))
         inputs = model.inputs
         if lie in ("fixes-silently", "fixes-other"):
             inputs = tuple(replace(spec, shape=(2, *spec.shape[1:])) for spec in inputs)
+        outputs = model.outputs
+        if lie in _OUTPUT_LIES:
+            outputs = tuple(replace(spec, **_OUTPUT_LIES[lie](spec)) for spec in outputs)
         role = "../graph" if lie == "role" else "model"
         part = CompiledPart(
-            runtime="test.faulty", files=(PartFile(role=role, path=copy, media_type="application/x-test"),),
-            inputs=inputs, outputs=model.outputs, options={"factor": 1.0, "noise": 0.0},
+            runtime="test.lying", files=(PartFile(role=role, path=copy, media_type="application/x-test"),),
+            inputs=inputs, outputs=outputs, options={"factor": 1.0, "noise": 0.0},
         )  # fmt: skip
-        shapes = {"says-fixed": {"N": 3}, "fixes-other": {"N": 3}}.get(lie, {})
+        shapes = {"says-fixed": {"N": 3}, "fixes-other": {"N": 3}, "fixes-nothing": {"Q": 3}}.get(lie, {})
         coverage = {"half": Coverage(nodes_total=4, nodes_on_device=2, unsupported=("Tanh",)),
                     "too-much": Coverage(nodes_total=1, nodes_on_device=2)}.get(lie)  # fmt: skip
         return CompiledModel(
             name=model.name, parts=(part,), shapes=shapes, coverage=coverage,
-            absorbed=("nothing",) if lie == "absorbed" else (),
+            absorbed=("nothing",) if lie == "absorbed" else (), token="lying/2" if lie == "token" else "lying/1",
         )  # fmt: skip
 
 
-class LyingRunner(FaultyRunner): ...
+class LyingRunner(FaultyRunner):
+    def check(self, needs: Mapping[str, Any], token: str) -> Fit:
+        if token != "lying/1":
+            return Fit(verdict="no", reason=f"it was compiled for {token}")
+        return Fit(verdict="works")
 
 
 @hookimpl

@@ -39,6 +39,11 @@ def recipe(lie: str = "", runtime: str = "test.lying", more: str = "") -> str:
         ("fixes-silently", "does not say that it fixed N"),
         ("fixes-other", "and says 3 for N"),
         ("says-fixed", "says that it fixed N to 3"),
+        ("fixes-nothing", "says that it fixed Q, which is no open dimension of model 'net'"),
+        ("output-rank", r"returned a part that gives .*, the model gives"),
+        ("output-size", r"returned a part that gives .*99.* for .*, and the model has"),
+        ("output-type", r"gives .*float16.*, the model gives .*float32"),
+        ("token", r"token 'lying/2' and the needs \{\}, ran it, .* refuses it: it was compiled for lying/2"),
         ("absorbed", "absorbed the steps nothing .* was offered .none."),
         ("too-much", "coverage of 2 nodes of 1"),
         ("prior", "prior outside of its work folder"),
@@ -49,6 +54,24 @@ def test_a_compiler_that_lies_is_named(packed: Packed, lie: str, told: str, tmp_
         packed(recipe(lie))
     assert "test.lying" in caught.value.message
     assert not (tmp_path / "out.sdkpack").exists()
+
+
+def test_a_plugin_that_is_not_as_deterministic_as_it_says_is_named(packed: Packed, tmp_path: Path) -> None:
+    packed(recipe("random"))
+    (tmp_path / "out.sdkpack").unlink()
+    told = "'test.lying' says that it is deterministic, and two runs of it gave other bytes: 0/model.onnx"
+    with pytest.raises(PluginBrokenError, match=told) as caught:
+        packed(twice=True)  # against what the store has
+    assert caught.value.where == "net/compile/cpu"
+    assert "deterministic=False" in caught.value.hint
+    assert not (tmp_path / "out.sdkpack").exists()
+
+
+def test_what_is_deterministic_may_run_twice(packed: Packed) -> None:
+    once = packed(recipe())
+    again = packed(twice=True, overwrite=True)
+    assert again.identity == once.identity
+    assert again.ran == 0, "what counts is the first run"
 
 
 def test_the_truth_passes(packed: Packed) -> None:

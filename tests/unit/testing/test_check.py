@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from pathlib import Path
+from typing import Any
 
+import pytest
+from click.testing import CliRunner
+
+from plugins.caffe.tests.nets import write
+from plugins.caffe.tests.test_conformance import BIAS, NET, WEIGHTS
+from sdkpack.cli.app import app
 from sdkpack.errors import PluginMissingError, UsageError
-from sdkpack.testing.check import CheckReport, check_plugin
+from sdkpack.host.loading import PluginState, kind_of
+from sdkpack.host.registry import Registered
+from sdkpack.plugin import ConverterInfo, Half, OptimizerInfo, PluginInfo
+from sdkpack.testing.check import CheckReport, CheckWish, check_plugin, find_plugin
 from sdkpack.testing.coverage import CoverageReport, Expectations, Outcome
 from sdkpack.testing.html import page
 
@@ -42,7 +53,63 @@ def test_a_plugin_that_is_not_there_is_told() -> None:
 
 def test_operator_coverage_is_for_runtimes() -> None:
     with pytest.raises(UsageError, match="for runtimes"):
-        check_plugin("wheel", operators=True)
+        check_plugin("wheel", CheckWish(operators=True))
+
+
+def test_a_converter_is_not_checked_without_anything_to_convert() -> None:
+    with pytest.raises(UsageError, match=r"what converter 'caffe' reads") as caught:
+        check_plugin("caffe")
+    assert "--source" in caught.value.hint and "--tests" in caught.value.hint
+    with pytest.raises(UsageError, match="sources are for converters"):
+        check_plugin("wheel", CheckWish(source=Path(__file__)))
+
+
+def test_a_converter_is_checked_with_a_file_of_its_format(tmp_path: Path) -> None:
+    prototxt, caffemodel = write(tmp_path, NET, {"fc": [WEIGHTS, BIAS]})
+    ended = CliRunner().invoke(
+        app, ["plugins", "check", "caffe", "--source", str(caffemodel), "--file", f"prototxt={prototxt}", "--json"]
+    )
+    facts = json.loads(ended.stdout)
+    assert ended.exit_code == 0 and facts["passed"], ended.output
+    outcomes = {test["name"]: test["outcome"] for test in facts["tests"]}
+    assert outcomes["test_damaged_sources_are_documented_errors"] == "passed"
+    assert outcomes["test_it_packs_and_runs_as_it_computed_before"] == "passed"
+    ended = CliRunner().invoke(app, ["plugins", "check", "caffe", "--source", str(caffemodel), "--file", "prototxt"])
+    assert ended.exit_code == 2 and "--file is ROLE=FILE" in ended.output
+
+
+def test_the_plugins_own_test_classes_are_run(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(
+        "from sdkpack.testing import OperatorConformance\n"
+        "class TestOther(OperatorConformance):\n    operator = 'scores.top_k'\n"
+        "class TestMine(OperatorConformance):\n    operator = 'scores.softmax'\n"
+        "def test_of_something_else(): assert False\n"
+    )
+    found = check_plugin("scores.softmax", CheckWish(tests=tmp_path))
+    assert found.passed and found.count("passed") > 5
+    with pytest.raises(UsageError, match="has no ExporterConformance with exporter = 'wheel'"):
+        check_plugin("wheel", CheckWish(tests=tmp_path))
+
+
+def test_a_name_of_several_kinds_is_told() -> None:
+    class Both:
+        def __init__(self, *infos: PluginInfo) -> None:
+            self.infos = infos
+
+        def __getattr__(self, kind: str) -> Any:
+            return lambda: [Registered(info, state) for info in self.infos if kind == f"{kind_of(info)}s"]
+
+    state = PluginState(name="p", module="p", distribution="p", version="1", api=(1, 0))
+    half = Half(load="p:C")
+    rows: Any = Both(
+        ConverterInfo(name="acme.x", summary="s", half=half, reads=("a/b",)),
+        OptimizerInfo(name="acme.x", summary="s", half=half, category="fusion"),
+    )
+    rows.key_providers = list
+    with pytest.raises(UsageError, match="name of several: converter and optimizer") as caught:
+        find_plugin(rows, "acme.x")
+    assert caught.value.hint == "say --kind 'converter'"
+    assert kind_of(find_plugin(rows, "acme.x", "optimizer").info) == "optimizer"
 
 
 def test_the_page_shows_coverage_with_reasons_and_opsets() -> None:

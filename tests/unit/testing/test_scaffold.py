@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,11 +31,13 @@ def test_from_scaffold_to_green_in_one_command_each(kind: str, tmp_path: Path) -
     assert ("@" not in readme and "fill in" in readme.lower()) or "make it yours" in readme
     report = tmp_path / "report.html"
     checked = subprocess.run(
-        [sys.executable, "-c", run, "plugins", "check", "acme.fresh_one", "-o", str(report)],
+        [sys.executable, "-c", run, "plugins", "check", "acme.fresh_one", "--tests", str(project / "tests"),
+         "-o", str(report)],
         env=environment_with(install_copy(project, tmp_path)), capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "acme.fresh_one passed" in checked.stdout
+    assert not re.search(r"skipped (numbers|what it costs|results compute|modified)", checked.stdout), checked.stdout
     page = report.read_text()
     assert '<h1>acme.fresh_one <span class="passed">passed</span></h1>' in page
     assert "<script" not in page and "http" not in page.replace("http-equiv", "")
@@ -55,5 +58,11 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
 
 
 def test_there_is_no_template_for_other_kinds(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="expected runtime or operator"):
-        write_scaffold("exporter", "acme.x", tmp_path)
+    with pytest.raises(UsageError, match=r"expected runtime, operator, .* or key-provider"):
+        write_scaffold("hook", "acme.x", tmp_path)
+
+
+def test_the_command_offers_every_template() -> None:
+    from sdkpack.cli import plugin_check, plugin_new
+
+    assert plugin_new._KINDS == plugin_check._KINDS == KINDS

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
 from sdkpack.errors import ModelError
 from sdkpack.plugin import ConvertRequest, ConvertResult, Probe, SniffRequest, SniffResult, StepContext
-from sdkpack_caffe.params import CaffeParams
+from sdkpack_caffe.params import OPSETS, CaffeParams
 
 __all__ = ["CaffeConverter", "find_files"]
 
@@ -19,7 +20,10 @@ class CaffeConverter:
     """Caffe to ONNX, layer by layer, without Caffe."""
 
     def probe(self) -> Probe:
-        versions = ", ".join(f"{name} {version(name)}" for name in ("sdkpack-caffe", "onnx", "protobuf", "numpy"))
+        try:
+            versions = ", ".join(f"{name} {version(name)}" for name in ("onnx", "protobuf", "numpy"))
+        except PackageNotFoundError as error:
+            return Probe(ok=False, missing=f"the package {error.name}", mend=f"pip install {error.name}")
         return Probe(ok=True, fingerprint=versions)
 
     def sniff(self, request: SniffRequest) -> SniffResult:
@@ -48,12 +52,29 @@ class CaffeConverter:
 
         prototxt, caffemodel = find_files(request)
         params = request.params if isinstance(request.params, CaffeParams) else CaffeParams()
+        params = replace(params, opset=_opset(params.opset, request.opset))
         context.progress(0.1, f"reading {prototxt.name} and {caffemodel.name}")
         content, notes = convert_network(prototxt, caffemodel, params, declared=request.inputs)
         model = context.work / "model.onnx"
         model.write_bytes(content)
         tools = {name: version(name) for name in ("onnx", "protobuf")}
         return ConvertResult(model=model, notes=notes, tools=tools)
+
+
+def _opset(wanted: int, newest: int | None) -> int:
+    """The version of the operators to write: what the settings say, or what the targets take if that is older.
+
+    Raises:
+        ModelError: the targets take none that this converter writes.
+    """
+    if newest is None or newest >= wanted:
+        return wanted
+    if newest < OPSETS[0]:
+        raise ModelError(
+            f"the targets take operators of version {newest} at most, this converter writes {OPSETS[0]} or newer",
+            hint="leave out the target that takes no newer ones",
+        )
+    return newest
 
 
 def find_files(request: ConvertRequest) -> tuple[Path, Path]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdkpack.errors import ModelError, StepError
 from sdkpack.plugin import CompressRequest, CompressResult, Probe, StepContext
+from sdkpack_onnxruntime.library import load_library
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -34,7 +35,8 @@ class Float16Compressor:
     def probe(self) -> Probe:
         try:
             import onnx
-            import onnxruntime
+
+            onnxruntime = load_library()
         except ImportError as error:
             return Probe(ok=False, missing=f"it needs onnxruntime: {error}", mend="pip install onnxruntime")
         return Probe(ok=True, fingerprint=f"onnxruntime {onnxruntime.__version__} onnx {onnx.__version__}")
@@ -42,15 +44,16 @@ class Float16Compressor:
     def compress(self, request: CompressRequest, context: StepContext) -> CompressResult:
         """
         Raises:
-            ModelError: the model holds nothing in float32, or names nodes that it does not have.
+            ModelError: the model is damaged, holds nothing in float32, or has no node of a name that is to be kept.
             StepError: the conversion failed.
         """
         import onnx
-        import onnxruntime
+
+        onnxruntime = load_library()
         from onnxruntime.transformers import float16
 
         params: Float16Params = request.params or Float16Params()
-        model = onnx.load(request.model.path)
+        model = _loaded(request)
         if not _float_weights(model):
             raise ModelError(
                 "the model has no float32 weights, so float16 saves nothing", hint="leave compress out for this model"
@@ -75,6 +78,20 @@ class Float16Compressor:
             notes=(f"{cut} weights are outside of float16's range and were cut off",) if cut else (),
             tools={"onnxruntime": onnxruntime.__version__, "onnx": onnx.__version__},
         )
+
+
+def _loaded(request: CompressRequest) -> ModelProto:
+    """
+    Raises:
+        ModelError: it is no model.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        return onnx.load(request.model.path)
+    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise ModelError(f"the model is damaged: {' '.join(str(error).split())}") from error
 
 
 def _float_weights(model: ModelProto) -> bool:
