@@ -368,13 +368,6 @@ def test_shapes_behind_foreign_operators_are_kept(tmp_path: Path) -> None:
     assert [info.name for info in made.graph.value_info] == ["a"]
 
 
-def test_passes_add_no_shapes(tmp_path: Path) -> None:
-    model = text("g (float[N,2] x) => (float[N,2] y) <float zero = {0}> { a = Add(x, zero) b = Relu(a) y = Neg(b) }")
-    assert not edited("rewrite", model, tmp_path).graph.value_info
-    model.graph.value_info.append(helper.make_tensor_value_info("b", TensorProto.FLOAT, ["M", 2]))
-    assert edited("rewrite", model, tmp_path).graph.value_info == model.graph.value_info
-
-
 def test_a_castlike_that_does_not_saturate_is_not_folded(tmp_path: Path) -> None:
     """onnxscript makes a Cast of it that does."""
     model = text("g (float[N] x) => (float[N] y) <float one = {1}> { y = CastLike<saturate=0>(x, one) }")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sdkpack.errors import SdkpackError, StepError
 from sdkpack.plugin import OptimizeRequest, OptimizeResult, Probe, StepContext
 from sdkpack_optimize.files import ModelFile, node_lists_of, read_model, write_model
-from sdkpack_optimize.interface import restore_interface, restore_shapes
+from sdkpack_optimize.interface import restore_interface
 from sdkpack_optimize.measure import size_of
 from sdkpack_optimize.unknown import unknown_parts
 
@@ -67,7 +67,6 @@ class ProtoPass:
             what = f"{type(error).__name__}: {error}".split("\n", 1)[0][:300]
             raise StepError(f"{self.tools[-1]} failed: {what}", hint="leave this pass out") from error
         restore_interface(source.proto, result, keep_inputs=self.keeps_inputs)
-        restore_shapes(source.proto, result)
         if not self.is_worth(source.proto, result):
             return OptimizeResult(model=request.model.path, modified=False, notes=notes, tools=tools)
         return OptimizeResult(model=write_model(result, source, context.work), modified=True, notes=notes, tools=tools)

@@ -1,16 +1,15 @@
-"""Puts a model's inputs and outputs back as they were, and what it says of its inner values."""
+"""Puts a model's inputs and outputs back as they were."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from sdkpack.errors import StepError
-from sdkpack_optimize.files import graphs_of
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, ValueInfoProto
+    from onnx import ModelProto
 
-__all__ = ["restore_interface", "restore_shapes"]
+__all__ = ["restore_interface"]
 
 
 def restore_interface(before: ModelProto, after: ModelProto, *, keep_inputs: bool) -> None:
@@ -39,19 +38,3 @@ def restore_interface(before: ModelProto, after: ModelProto, *, keep_inputs: boo
     after.graph.input.extend(inputs)
     del after.graph.output[:]
     after.graph.output.extend(before.graph.output)
-
-
-def restore_shapes(before: ModelProto, after: ModelProto) -> None:
-    """Inner values have the types and shapes that the model came with, and no others.
-
-    What libraries inferred is sometimes wrong; and onnxruntime, told more shapes than it infers itself, fuses what
-    makes it slower (SkipLayerNormalization: 10 % of an encoder).
-    """
-    known: dict[str, ValueInfoProto | None] = {}
-    for graph in graphs_of(before):
-        for info in graph.value_info:
-            known[info.name] = None if info.name in known else info  # of two graphs: two values
-    for graph in graphs_of(after):
-        names = [info.name for info in graph.value_info]
-        del graph.value_info[:]
-        graph.value_info.extend(info for name in names if (info := known.get(name)) is not None)

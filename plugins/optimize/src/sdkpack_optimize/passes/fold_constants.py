@@ -37,6 +37,8 @@ class FoldConstantsPass(IrPass):
         from onnx_ir.passes import common
 
         params: FoldParams = params_of(request, FoldParams)
+        # onnxscript infers node by node and stops at control flow; what lies behind it folds with these shapes only.
+        common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
         onnxscript.optimizer.fold_constants_ir(model, onnx_shape_inference=True, output_size_limit=params.max_elements)
         for step in (
             common.RemoveUnusedNodesPass(),

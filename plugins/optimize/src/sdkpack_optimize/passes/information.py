@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["InformationPass"]
 
+Which = Literal["foreign", "keep", "drop"]
 _OWN: Final = ("", "ai.onnx", "ai.onnx.ml")
 _LEGAL: Final = re.compile("licen[cs]|copyright|©", re.IGNORECASE)
 
@@ -49,8 +50,11 @@ class InformationPass(ProtoPass):
             model.metadata_props.extend(kept)
         if params.producer == "drop":
             model.producer_name, model.producer_version = "", ""
+        # Shapes around control flow are what the other passes' next round stands on: no library infers them anew.
+        simple = not any(attribute.HasField("g") for node in model.graph.node for attribute in node.attribute)
+        which: Which = "keep" if params.shapes == "foreign" and not simple else params.shapes
         for graph in graphs_of(model):
-            _keep_shapes(graph, params.shapes)
+            _keep_shapes(graph, which)
         _drop_imports(model)
         _name_nodes(model, everything=params.names == "all")
         return model, ()
@@ -85,7 +89,7 @@ def _owners(model: ModelProto) -> Iterator[Any]:
     yield from tensors_of(model)
 
 
-def _keep_shapes(graph: GraphProto, which: Literal["foreign", "keep", "drop"]) -> None:
+def _keep_shapes(graph: GraphProto, which: Which) -> None:
     made = {name: node for node in graph.node for name in node.output}
     bound = {value.name for value in (*graph.input, *graph.output)}
     kept = [info for info in graph.value_info if info.name in made and info.name not in bound]
