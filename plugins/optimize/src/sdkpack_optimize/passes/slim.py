@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from sdkpack.plugin import OptimizeRequest
 from sdkpack_optimize.base import ProtoPass
@@ -12,6 +15,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 __all__ = ["OnnxslimPass"]
+
+_SWITCH: Final = "ORT_DISABLE_TELEMETRY"
 
 
 class OnnxslimPass(ProtoPass):
@@ -29,6 +34,7 @@ class OnnxslimPass(ProtoPass):
         import onnx
         import onnxslim
 
+        _load_onnxruntime()
         model = onnx.ModelProto()
         model.CopyFrom(source.proto)
         result = onnxslim.slim(model)
@@ -40,3 +46,19 @@ class OnnxslimPass(ProtoPass):
             if all(kept.key != entry.key for kept in result.metadata_props):
                 result.metadata_props.add(key=entry.key, value=entry.value)
         return result, ()
+
+
+def _load_onnxruntime() -> None:
+    """Imports what onnxslim folds with, without its telemetry: from 1.32 on it writes below HOME when it is imported,
+    unless this variable says otherwise, and before any call could."""
+    if "onnxruntime" not in sys.modules:
+        before = os.environ.get(_SWITCH)
+        os.environ[_SWITCH] = "1"
+        try:
+            importlib.import_module("onnxruntime")
+        finally:
+            if before is None:
+                del os.environ[_SWITCH]
+            else:
+                os.environ[_SWITCH] = before
+    sys.modules["onnxruntime"].disable_telemetry_events()
