@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -112,8 +113,10 @@ def test_a_build_shows_how_it_goes(installed: Path) -> None:
     told: list[str] = []
     spec = EnvironmentSpec(requirements=(), smoke_test="import time; time.sleep(0.1)")
     Environments(installed, {"PATH": "/usr/bin:/bin"}).ensure(spec, plugin="acme.toy", progress=told.append)
-    assert told[0].startswith("0 s")
-    assert told[-1] == "its smoke test"
+    *building, last = told
+    assert last == "its smoke test"
+    # A machine may be too fast for the first word.
+    assert all(re.match(r"\d+ s", text) for text in building), building
 
 
 def test_measures_have_their_units() -> None:

@@ -10,6 +10,7 @@ A pass is a class with `edit`; all else is here. It is held to four rules, so th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["IrPass", "ProtoPass"]
 
 
-class ProtoPass:
+class ProtoPass(ABC):
     """A pass over a `ModelProto`."""
 
     tools: ClassVar[tuple[str, ...]] = ("onnx",)
@@ -82,9 +83,9 @@ class ProtoPass:
             return True
         return any(node.op_type in self.needs for nodes in node_lists_of(proto) for node in nodes)
 
+    @abstractmethod
     def edit(self, source: ModelFile, request: OptimizeRequest) -> tuple[ModelProto, tuple[str, ...]]:
         """The new model, and notes. `source` may be changed by nobody."""
-        raise NotImplementedError
 
     def is_worth(self, before: ModelProto, after: ModelProto) -> bool:
         """Whether the result is another model, and a better one."""
@@ -112,9 +113,9 @@ class IrPass(ProtoPass):
         NameFixPass()(model)
         return ir.to_proto(model), notes
 
+    @abstractmethod
     def apply(self, model: ir.Model, request: OptimizeRequest) -> tuple[str, ...]:
         """Changes the model in place; answers with notes."""
-        raise NotImplementedError
 
 
 def params_of(request: OptimizeRequest, kind: type[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, Final
@@ -29,7 +30,7 @@ MARGIN: Final = "margin"
 """The inner tensor that both sides can show: the sums of leaves before the link function."""
 
 
-class NativeConverter:
+class NativeConverter(ABC):
     """A library's own file to ONNX. Subclasses read it and run it."""
 
     library: str
@@ -66,24 +67,24 @@ class NativeConverter:
         wanted = {*(_names(model)), *(tensor for tensor in request.tensors if tensor == MARGIN)}
         return EvaluateResult(outputs=evaluated(request, context, run, wanted), tools=self._tools())
 
+    @abstractmethod
     def load(self, request: ConvertRequest) -> Any:
         """The library's own object.
 
         Raises:
             ModelError: the file is damaged or of another format.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def describe(self, booster: Any, request: ConvertRequest) -> Boosted:
         """
         Raises:
             ModelError: the model uses what cannot be converted.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def predict(self, booster: Any, x: Any, request: ConvertRequest) -> tuple[Any, Any]:
         """The library's answer and its margin, both float32 [N, targets]."""
-        raise NotImplementedError
 
     def _tools(self) -> dict[str, str]:
         return {name: version(name) for name in (self.library, "onnx")}

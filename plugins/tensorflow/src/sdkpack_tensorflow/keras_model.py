@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,7 +51,7 @@ class _Network:
         return traced, _at(self.inputs, traced.inputs), _at(self.outputs, traced.outputs)
 
 
-class _Converter:
+class _Converter(ABC):
     """What both formats have in common."""
 
     suffix: str
@@ -122,6 +123,7 @@ class _Converter:
         model, tool = self._open(path, description, objects, request, context)
         return _network(model, tool, request, called_in_training(description))
 
+    @abstractmethod
     def _open(
         self,
         path: Path,
@@ -130,7 +132,7 @@ class _Converter:
         request: ConvertRequest,
         context: StepContext,
     ) -> tuple[Any, str]:
-        raise NotImplementedError
+        """The network, and which Keras read it."""
 
 
 class KerasConverter(_Converter):
