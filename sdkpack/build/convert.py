@@ -59,7 +59,7 @@ class Converted:
     """What became of each pass of the optimisation, in order: name, category, round, verdict, reason, nodes by operator
     and bytes of constants before and after, seconds, notes."""
     graphs: tuple[bytes, bytes] | None = None
-    """The ONNX model before and after the optimisation; its larger weights are declared, with their types and shapes, but
+    """The ONNX model before and after the optimisation; its larger weights are declared, with types and shapes, but
     stand in no file."""
     notes: tuple[str, ...]
     ran: int

@@ -44,9 +44,10 @@ OPERATORS: Final[dict[Kind, str]] = {
         LpNormalization MeanVarianceNormalization LRN Normalizer""",
     ACTIVATION: """Relu LeakyRelu PRelu ThresholdedRelu Elu Celu Selu Gelu Sigmoid HardSigmoid Swish HardSwish Mish Tanh
         Softplus Softsign Softmax LogSoftmax Hardmax SwiGLU Clip Shrink Dropout""",
-    ARITHMETIC: """Add Sub Mul Div Mod Pow Sqrt Exp Log Abs Neg Sign Reciprocal Floor Ceil Round Erf Sin Cos Tan Asin Acos
-        Atan Sinh Cosh Asinh Acosh Atanh Min Max Mean Sum CumSum CumProd And Or Xor Not Equal Greater GreaterOrEqual
-        Less LessOrEqual IsNaN IsInf Where BitShift BitwiseAnd BitwiseOr BitwiseXor BitwiseNot BitCast Scaler""",
+    ARITHMETIC: """Add Sub Mul Div Mod Pow Sqrt Exp Log Abs Neg Sign Reciprocal Floor Ceil Round Erf Sin Cos Tan Asin
+        Acos Atan Sinh Cosh Asinh Acosh Atanh Min Max Mean Sum CumSum CumProd And Or Xor Not Equal Greater
+        GreaterOrEqual Less LessOrEqual IsNaN IsInf Where BitShift BitwiseAnd BitwiseOr BitwiseXor BitwiseNot
+        BitCast Scaler""",
     POOLING: """AveragePool MaxPool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool MaxRoiPool RoiAlign MaxUnpool
         ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp
         ReduceSumSquare ArgMax ArgMin TopK NonMaxSuppression""",

@@ -14,8 +14,8 @@ __all__ = ["MISSING", "Drawing", "LayoutError", "lay_out"]
 MISSING: Final = "the picture needs the package 'graphlay': pip install 'sdkpack[report]'"
 
 _MOST_BOXES: Final = 2500
-_MOST_STEPS: Final = 5000
-"""Layers that all lines pass together. The layout's time grows with them: 6,000 take about a second, 30,000 take 40.
+_MOST_STEPS: Final = 8000
+"""Layers that all lines pass together. The layout's time grows with them: 8,000 take about a second, 30,000 take 40.
 An attention mask that every layer reads has that many by itself; so the longest lines are drawn straight instead."""
 _ROWS: Final = (24, 6)
 """How often a long graph may be folded: as often as it likes, or less where that comes out too wide."""
@@ -97,12 +97,10 @@ def _shorter(count: int, edges: Sequence[tuple[int, int]]) -> tuple[list[tuple[i
 def _shrinking(found: Any, aspect: float) -> float:
     """How much smaller than full size it must become to fit a pane of height 1."""
     least, most = found["bounds"]["min"], found["bounds"]["max"]
-    return max((most["x"] - least["x"]) / aspect, most["y"] - least["y"])
+    return float(max((most["x"] - least["x"]) / aspect, most["y"] - least["y"]))
 
 
-def _drawing(
-    found: Any, sizes: Sequence[Point], edges: Sequence[tuple[int, int]], straight: frozenset[int]
-) -> Drawing:
+def _drawing(found: Any, sizes: Sequence[Point], edges: Sequence[tuple[int, int]], straight: frozenset[int]) -> Drawing:
     centres = [(node["center"]["x"], node["center"]["y"]) for node in found["nodes"]]
     routed = iter(found["edges"])
     lines: list[list[Point]] = []

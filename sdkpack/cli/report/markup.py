@@ -30,7 +30,7 @@ def text(value: str) -> Markup:
     return Markup(escape(shown, quote=True))
 
 
-def element(name: str, /, *children: str, **attributes: str | int | float | bool | None) -> Markup:
+def element(name: str, /, *children: str, **attributes: str | float | bool | None) -> Markup:
     """One element. Attributes whose value is None or False are left out; `class_` is `class`, `data_n` is `data-n`."""
     head = "".join(
         f" {_attribute(key)}" if value is True else f' {_attribute(key)}="{text(str(value))}"'
@@ -49,4 +49,4 @@ def join(*children: str) -> Markup:
 
 
 def _attribute(key: str) -> str:
-    return key.rstrip("_").replace("_", "-") if key != "viewBox" else key
+    return key.rstrip("_").replace("_", "-")

@@ -103,7 +103,7 @@ function listen(svg) {
   svg.addEventListener("click", (event) => {
     const node = moved > 4 ? null : event.target.closest(".n");
     if (!node) return;
-    if (node.dataset.opens) return show(node.dataset.opens.split(" ")[0]);
+    if (node.dataset.opens) return show(node.dataset.opens);
     const [other, same] = twin(node);
     if (same) centre(other, same);
   });
@@ -156,7 +156,7 @@ all(".legend").forEach((legend) => {
       const on = row.getAttribute("aria-pressed") !== "true";
       all("li", legend).forEach((one) => one.setAttribute("aria-pressed", String(one === row && on)));
       const name = row.dataset.kind;
-      hit(on && ((node) => node.classList.contains(`k-${name}`) || node.classList.contains(name)));
+      hit(on && ((node) => node.classList.contains(name)));
     };
     row.addEventListener("click", press);
     row.addEventListener("keydown", (event) => { if (event.key === "Enter") press(); });

@@ -9,9 +9,9 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 from sdkpack.cli.report.kinds import KINDS, TERMINAL, TEXT_COLOUR
-from sdkpack.cli.report.markup import Markup, element, join
+from sdkpack.cli.report.markup import Markup, element
 from sdkpack.cli.report.picture import picture
-from sdkpack.cli.report.tables import by_category, by_operator, by_pass, cards, compared, idle, undone
+from sdkpack.cli.report.tables import by_category, by_operator, by_pass, cards, compared, count, idle, undone
 
 if TYPE_CHECKING:
     from sdkpack.build.convert import Converted
@@ -34,7 +34,9 @@ def page(name: str, made: Converted) -> str:
 
     # Of this package, and hashed below.
     style, script = Markup(_file("page.css") + _colours()), Markup(_file("page.js"))
-    policy = f"default-src 'none'; base-uri 'none'; form-action 'none'; style-src {_hash(style)}; script-src {_hash(script)}"
+    policy = (
+        f"default-src 'none'; base-uri 'none'; form-action 'none'; style-src {_hash(style)}; script-src {_hash(script)}"
+    )
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -68,10 +70,10 @@ def _verdict(passes: Sequence[Mapping[str, Any]], evidence: Sequence[Mapping[str
         return element("p", "Nothing was optimised.", class_="sub")
     if not found[-1]["passed"]:
         return element("p", element("span", "Not proven: ", class_="bad"), str(found[-1]["note"]))
-    count, trials = len(found[-1]["tensors"]), len(found[-1]["samples"])
+    outputs, trials = count(len(found[-1]["tensors"]), "output"), count(len(found[-1]["samples"]), "set")
     if not any(one["verdict"] == "kept" for one in passes):
         return element("p", "No pass changed anything: the model is as it was.")
-    says = f" {count} outputs agree with {found[-1]['reference']}, on {trials} sets of inputs."
+    says = f" {outputs} compared on {trials} of inputs with {found[-1]['reference']}: equal, or within the tolerance."
     return element("p", element("span", "Means the same:", class_="good"), says)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sdkpack.cli.report.kinds import KINDS, TERMINAL, Kind
 from sdkpack.cli.report.layout import Drawing, LayoutError, Point, lay_out
 from sdkpack.cli.report.markup import Markup, element, join
+from sdkpack.cli.report.pairs import Pair, pair_up
 from sdkpack.cli.report.sheets import Box, Sheet, sheets
 from sdkpack.errors import ModelError
 
@@ -22,74 +22,67 @@ _LETTER: Final = 6.8
 """Width of an average letter of a label."""
 _CORNER: Final = 5.0
 _MARGIN: Final = 12
+_LEAST: Final = 480
+"""A graph of three nodes is not blown up to fill its pane."""
 _MOST_BOXES: Final = 5000
 """On one page, both models together; the smaller graphs inside a model may stay undrawn."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Side:
-    name: str
-    """`before` or `after`."""
-    sheets: dict[str, Sheet]
+_SIDES: Final = ("before", "after")
+
+_Drawn = tuple[Pair, tuple[Drawing | str, Drawing | str]]
+"""A graph with a drawing of each side; a sentence where there is none."""
 
 
 def picture(before: bytes, after: bytes) -> Markup:
     """The part of the page with both graphs; a sentence instead where they cannot be drawn.
 
     Args:
-        before: the ONNX model, with or without its weights.
+        before: the ONNX model; its weights may be declared only.
         after: the same, optimised.
     """
     try:
-        sides = [_Side(name, {one.key: one for one in sheets(model)})
-                 for name, model in (("before", before), ("after", after))]  # fmt: skip
-        drawn = _drawn(sides)
+        pairs = pair_up(sheets(before), sheets(after))
+        drawn = _drawn(pairs)
     except (LayoutError, ModelError) as error:
         return element("p", str(error), class_="none")
-    shown = [key for key in dict.fromkeys(key for side in sides for key in side.sheets) if _any(drawn, key)]
-    kinds = {box.kind for side in sides for key in shown for box in _boxes(side, key)}
+    places = {(side, sheet.key): place for place, (pair, _) in enumerate(drawn)
+              for side, sheet in zip(_SIDES, pair.sheets, strict=True) if sheet}  # fmt: skip
+    kinds = {box.kind for pair, _ in drawn for sheet in pair.sheets if sheet for box in sheet.boxes}
     return join(
-        _controls(sides, shown),
+        _controls([pair for pair, _ in drawn]),
         _legend(kinds),
-        element("div", *(_pane(side, sides[1 - place], shown, drawn) for place, side in enumerate(sides)), class_="panes"),
+        element("div", *(_pane(side, drawn, places) for side in (0, 1)), class_="panes"),
         element("pre", "Point at a node to read what it is.", id="says", aria_live="polite"),
-        _left_out(sides, shown),
-    )  # fmt: skip
+        _left_out(pairs, len(drawn)),
+    )
 
 
-# What is drawn ----------------------------------------------------------------------------------------------------
-_Drawn = dict[tuple[str, str], Drawing | str]
-"""By side and key; a sentence where there is no drawing."""
+def _drawn(pairs: Sequence[Pair]) -> list[_Drawn]:
+    """As many as a page has room for, the models' own graphs at any rate.
 
-
-def _drawn(sides: Sequence[_Side]) -> _Drawn:
-    """
     Raises:
-        LayoutError: not even the models' own graphs can be drawn.
+        LayoutError: none of them can be drawn.
     """
-    found: _Drawn = {}
+    found: list[_Drawn] = []
     room = _MOST_BOXES
-    for key in dict.fromkeys(key for side in sides for key in side.sheets):
-        both = [(side, side.sheets[key]) for side in sides if key in side.sheets]
-        room -= sum(len(sheet.boxes) for _, sheet in both)
-        if key and room < 0:
-            continue
-        for side, sheet in both:
-            try:
-                found[side.name, key] = lay_out([_size(box) for box in sheet.boxes], sheet.edges, aspect=_ASPECT)
-            except LayoutError as error:
-                found[side.name, key] = str(error)
-    if not any(isinstance(one, Drawing) for one in found.values()):
-        raise LayoutError(next(str(one) for one in found.values()))
+    for place, pair in enumerate(pairs):
+        room -= sum(len(sheet.boxes) for sheet in pair.sheets if sheet)
+        if room >= 0 or place == 0:
+            found.append((pair, (_drawing(pair.before, "before"), _drawing(pair.after, "after"))))
+    said = [one for _, both in found for one in both]
+    if all(isinstance(one, str) for one in said):
+        raise LayoutError(str(said[0]))
     return found
 
 
-def _any(drawn: _Drawn, key: str) -> bool:
-    return any((side, key) in drawn for side in ("before", "after"))
-
-
-def _boxes(side: _Side, key: str) -> tuple[Box, ...]:
-    return side.sheets[key].boxes if key in side.sheets else ()
+def _drawing(sheet: Sheet | None, side: str) -> Drawing | str:
+    if sheet is None:
+        return f"There is no such graph {side} the optimisation."
+    try:
+        return lay_out([_size(box) for box in sheet.boxes], sheet.edges, aspect=_ASPECT)
+    except LayoutError as error:
+        return str(error)
 
 
 def _size(box: Box) -> Point:
@@ -98,79 +91,88 @@ def _size(box: Box) -> Point:
 
 
 # What stands around -----------------------------------------------------------------------------------------------
-def _controls(sides: Sequence[_Side], shown: Sequence[str]) -> Markup:
-    def option(place: int, key: str) -> Markup:
-        sheet = next(side.sheets[key] for side in sides if key in side.sheets)
-        counts = [str(side.sheets[key].node_count) if key in side.sheets else "none" for side in sides]
-        return element("option", f"{sheet.title}: {' to '.join(counts)} nodes", value=place)
+def _controls(pairs: Sequence[Pair]) -> Markup:
+    def option(place: int, pair: Pair) -> Markup:
+        title = next(sheet.title for sheet in pair.sheets if sheet)
+        counts = [str(sheet.node_count) if sheet else "none" for sheet in pair.sheets]
+        return element("option", f"{title}: {' to '.join(counts)} nodes", value=place)
 
-    choice = element(
-        "label", "Graph ", element("select", *(option(*one) for one in enumerate(shown)), id="sheet")
-    ) if len(shown) > 1 else ""  # fmt: skip
-    find = element("label", "Find ", element("input", id="find", type="search", placeholder="operator, name or tensor"))
-    hint = "Drag to move; click, then turn the wheel, or use + - 0 and the arrow keys, to zoom. Click a node to see it on the other side."  # noqa: E501
+    select = element("select", *(option(*one) for one in enumerate(pairs)), id="sheet")
+    choice = element("label", "Graph ", select) if len(pairs) > 1 else ""
+    find = element("label", "Find ", element("input", id="find", type="search", placeholder="operator, name, tensor"))
+    hint = (
+        "Drag to move. Click, then turn the wheel or use + - 0 and the arrow keys to zoom. "
+        "Click a node to see it on the other side."
+    )
     return element("div", choice, find, element("span", hint, class_="hint"), class_="controls", hidden=True)
 
 
 def _legend(kinds: set[Kind]) -> Markup:
-    def swatch(kind: Kind, label: str) -> Markup:
-        box = element("rect", x=1, y=1, width=20, height=12, rx=3, class_=f"k-{kind.name}")
-        return element("li", element("svg", box, width=22, height=14, aria_hidden="true"), label, data_kind=kind.name)
+    def entry(label: str, kind: str, outline: str = "") -> Markup:
+        box = element("rect", x=2, y=2, width=18, height=10, rx=3, class_=f"k-{kind} {outline}".strip())
+        swatch = element("svg", box, width=22, height=14, aria_hidden="true")
+        return element("li", swatch, label, data_kind=outline or f"k-{kind}")
 
-    def outline(name: str, label: str) -> Markup:
-        box = element("rect", x=2, y=2, width=18, height=10, rx=3, class_=f"k-other {name}")
-        return element("li", element("svg", box, width=22, height=14, aria_hidden="true"), label, data_kind=name)
-
-    rows = [swatch(kind, kind.title) for kind in (*KINDS, TERMINAL) if kind in kinds]
-    rows += [outline("gone", "gone or changed, on the left"), outline("new", "new or changed, on the right")]
-    return element("ul", *rows, class_="legend", aria_label="Colours and outlines of the nodes")
-
-
-def _pane(side: _Side, other: _Side, shown: Sequence[str], drawn: _Drawn) -> Markup:
-    title = "Before" if side.name == "before" else "After"
-    buttons = [element("button", sign, type="button", data_do=do, aria_label=says, hidden=True)
-               for sign, do, says in (("+", "in", "zoom in"), ("-", "out", "zoom out"), ("fit", "fit", "show all"))]  # fmt: skip
-    graphs = [_sheet(key, side, other, shown, drawn) for key in shown]
-    head = element("div", element("h3", title), *buttons, class_="head")
-    return element("section", head, *graphs, class_="pane", data_side=side.name)
+    rows = [entry(kind.title, kind.name) for kind in (*KINDS, TERMINAL) if kind in kinds]
+    rows += [
+        entry("gone or changed, on the left", "none", "gone"),
+        entry("new or changed, on the right", "none", "new"),
+    ]
+    return element("ul", *rows, class_="legend", aria_label="colours and outlines of the nodes")
 
 
-def _left_out(sides: Sequence[_Side], shown: Sequence[str]) -> Markup:
-    constants = [sum(sheet.constant_count for sheet in side.sheets.values()) for side in sides]
+def _pane(side: int, drawn: Sequence[_Drawn], places: Mapping[tuple[str, str], int]) -> Markup:
+    does = (("+", "in", "zoom in"), ("-", "out", "zoom out"), ("fit", "fit", "show all"))
+    buttons = [
+        element("button", sign, type="button", data_do=do, aria_label=says, hidden=True) for sign, do, says in does
+    ]
+    graphs = []
+    for place, (pair, drawings) in enumerate(drawn):
+        sheet, drawing = pair.sheets[side], drawings[side]
+        if isinstance(drawing, str):
+            inner = element("p", drawing, class_="none")
+        else:
+            assert sheet is not None  # it was drawn
+            inner = _graph(sheet, drawing, side, pair, places)
+        graphs.append(element("div", inner, class_="sheet", data_sheet=place, hidden=place > 0))
+    head = element("div", element("h3", _SIDES[side].capitalize()), *buttons, class_="head")
+    return element("section", head, *graphs, class_="pane", data_side=_SIDES[side])
+
+
+def _left_out(pairs: Sequence[Pair], drawn: int) -> Markup:
+    sides = zip(*(pair.sheets for pair in pairs), strict=True)
+    counts = [sum(sheet.constant_count for sheet in side if sheet) for side in sides]
     says = []
-    if any(constants):
-        says.append(f"Constant nodes are not drawn ({constants[0]} before, {constants[1]} after); what reads them says so.")
-    hidden = len({key for side in sides for key in side.sheets}) - len(shown)
-    if hidden:
-        says.append(f"{hidden} more subgraphs are not drawn.")
+    if any(counts):
+        says.append(f"Constant nodes are not drawn ({counts[0]} before, {counts[1]} after); what reads them says so.")
+    if drawn < len(pairs):
+        says.append(f"{len(pairs) - drawn} more subgraphs are not drawn.")
     return element("p", " ".join(says), class_="hint") if says else Markup("")
 
 
 # One graph --------------------------------------------------------------------------------------------------------
-def _sheet(key: str, side: _Side, other: _Side, shown: Sequence[str], drawn: _Drawn) -> Markup:
-    facts = {"class_": "sheet", "data_sheet": shown.index(key), "hidden": key != shown[0]}
-    drawing = drawn.get((side.name, key), f"The model {side.name} the optimisation has no such graph.")
-    if isinstance(drawing, str):
-        return element("div", element("p", drawing, class_="none"), **facts)
-    sheet = side.sheets[key]
-    twins = {name: number for number, box in enumerate(_boxes(other, key)) for name in box.names}
+def _graph(sheet: Sheet, drawing: Drawing, side: int, pair: Pair, places: Mapping[tuple[str, str], int]) -> Markup:
+    known = pair.twins if side == 0 else {twin: place for place, twin in pair.twins.items()}
+    opposite = pair.sheets[1 - side]
+    other = opposite.boxes if opposite else ()
     nodes = []
     for number, (box, centre) in enumerate(zip(sheet.boxes, drawing.centres, strict=True)):
-        twin = next((twins[name] for name in sorted(box.names) if name in twins), None)
-        lost = "" if twin is not None else "gone" if side.name == "before" else "new"
-        opens = " ".join(str(shown.index(inner)) for inner in box.opens if inner in shown)
-        nodes.append(_node(box, centre, lost, data_n=number, data_twin=twin, data_opens=opens or None))
-    lines = [
-        element("path", d=_path(line), data_a=source, data_b=target, class_="far" if number in drawing.straight else None)
-        for number, ((source, target), line) in enumerate(zip(sheet.edges, drawing.lines, strict=True))
-    ]  # fmt: skip
-    view = f"{-_MARGIN} {-_MARGIN} {drawing.width + 2 * _MARGIN:.0f} {drawing.height + 2 * _MARGIN:.0f}"
-    label = f"{sheet.title} {side.name} the optimisation: {sheet.node_count} nodes"
-    graph = element(
-        "svg", element("g", *lines, class_="lines"), *nodes, viewBox=view, role="img", aria_label=label, tabindex=0,
+        opens = next((places[_SIDES[side], key] for key in box.opens if (_SIDES[side], key) in places), None)
+        twin = other[known[number]] if number in known else None
+        lost = "" if twin and twin.form == box.form else ("gone", "new")[side]
+        nodes.append(_node(box, centre, lost, data_n=number, data_twin=known.get(number), data_opens=opens))
+    lines = []
+    for number, (ends, line) in enumerate(zip(sheet.edges, drawing.lines, strict=True)):
+        kind = "far" if number in drawing.straight else None
+        lines.append(element("path", d=_path(line), data_a=ends[0], data_b=ends[1], class_=kind))
+    width, height = max(drawing.width, _LEAST), max(drawing.height, _LEAST / _ASPECT)
+    left = (drawing.width - width) / 2 - _MARGIN
+    return element(
+        "svg", element("g", *lines, class_="lines"), *nodes, role="img", tabindex=0,
+        viewBox=f"{left:.0f} {-_MARGIN} {width + 2 * _MARGIN:.0f} {height + 2 * _MARGIN:.0f}",
+        aria_label=f"{sheet.title} {_SIDES[side]} the optimisation: {sheet.node_count} nodes",
         preserveAspectRatio="xMidYMin meet",
     )  # fmt: skip
-    return element("div", graph, **facts)
 
 
 def _node(box: Box, centre: Point, lost: str, **facts: str | int | None) -> Markup:

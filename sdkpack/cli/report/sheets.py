@@ -32,8 +32,10 @@ class Box:
     kind: Kind
     says: str
     """Everything known of it, in lines."""
-    names: frozenset[tuple[str, str]] = frozenset()
-    """What to know it by in the other model: its operator with its name, and with its first output."""
+    names: tuple[str, str] = ("", "")
+    """What to know it by in the other model: its first output, and its own name; "" where it has none."""
+    form: tuple[str, ...] = ()
+    """Attributes, what it makes first, and how many values it reads: a node whose form differs was changed."""
     opens: tuple[str, ...] = ()
     """Keys of the sheets of its subgraphs."""
 
@@ -43,7 +45,7 @@ class Sheet:
     """One graph: the model's own, a branch, the body of a loop, or a function."""
 
     key: str
-    """The same in the other model, where the node that holds it still makes the same value; "" is the model's own."""
+    """To know it by in its model; a function's is the same in another."""
     title: str
     boxes: tuple[Box, ...]
     edges: tuple[tuple[int, int], ...]
@@ -64,11 +66,11 @@ def sheets(model: bytes) -> tuple[Sheet, ...]:
     proto = parse_model(model).proto
     proto = _with_shapes(proto)
     functions = {(one.domain, one.name) for one in proto.functions}
-    found = list(_Reader(functions=functions).read(proto.graph, key="", title="main graph"))
+    found = list(_Reader(functions=functions).read(proto.graph, key="main", title="main graph"))
     for function in proto.functions:
         reader = _Reader(functions=functions)
         key = _function_key(function.domain, function.name)
-        found += reader.read(function, key=key, title=f"function {function.name}", values={})
+        found += reader.read(function, key=key, title=f"function {function.name}")
     return tuple(found)
 
 
@@ -104,9 +106,7 @@ class _Values:
 class _Reader:
     functions: set[tuple[str, str]]
 
-    def read(
-        self, graph: GraphProto | Any, *, key: str, title: str, values: _Values | None = None
-    ) -> Iterator[Sheet]:
+    def read(self, graph: GraphProto | Any, *, key: str, title: str, values: _Values | None = None) -> Iterator[Sheet]:
         """The graph's sheet, then those of its subgraphs. A function has names where a graph has typed values."""
         values = values.within() if isinstance(values, _Values) else _Values()
         _declare(graph, values)
@@ -120,10 +120,9 @@ class _Reader:
         for node in nodes:
             place = len(boxes)
             edges |= dict.fromkeys((made[name], place) for name in _reads(node) if name in made)
-            below = [(f"{key}/{node.output[0] if node.output else node.name}.{name}", name, body)
-                     for name, body in _bodies(node)]  # fmt: skip
+            below = [(f"{key}/{place}.{name}", name, body) for name, body in _bodies(node)]
             boxes.append(self._box(node, below, values))
-            inner += [(where, f"{title} › {node.op_type} {_short(node.name)} › {name}", body)
+            inner += [(where, f"{title} / {node.op_type} {_short(node.name)} / {name}", body)
                       for where, name, body in below]  # fmt: skip
             made |= {name: place for name in node.output if name}
         for name in leaving:
@@ -138,19 +137,20 @@ class _Reader:
 
     def _box(self, node: NodeProto, below: Sequence[tuple[str, str, Any]], values: _Values) -> Box:
         label = f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
-        lines = [f"{label}  {_short(node.name)}".rstrip(), *_attributes(node.attribute)]
+        attributes = _attributes(node.attribute)
+        lines = [f"{label}  {_short(node.name)}".rstrip(), *attributes]
         lines += _some([f"in   {values.line(name)}" for name in node.input if name])
         lines += _some([f"out  {values.line(name)}" for name in node.output if name])
         lines += [f"{name}: {_counted(body)}" for _, name, body in below]
         opens = [where for where, _, _ in below]
         if (node.domain, node.op_type) in self.functions:
             opens.append(_function_key(node.domain, node.op_type))
-        first = node.output[0] if node.output else ""
         return Box(
             label=_short(label, 28), says="\n".join(lines), opens=tuple(opens),
             detail=_short(", ".join(f"{name.removesuffix('_branch')} {len(body.node)}" for _, name, body in below), 36),
             kind=kind_of("If" if opens else node.op_type, "" if opens else node.domain),
-            names=frozenset((node.op_type, name) for name in (f"node {node.name}" if node.name else "", first) if name),
+            names=(next(iter(node.output), ""), node.name),
+            form=(*sorted(attributes), *node.output[:1], str(sum(map(bool, node.input)))),
         )  # fmt: skip
 
 
@@ -206,7 +206,7 @@ def _bodies(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:
 
 def _terminal(role: str, name: str, values: _Values) -> Box:
     says = f"{role}  {values.line(name)}"
-    return Box(label=_short(name, 28), kind=TERMINAL, says=says, names=frozenset({(role, name)}))
+    return Box(label=_short(name, 28), kind=TERMINAL, says=says, names=(f"{role} {name}", ""))
 
 
 # Words ------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from sdkpack.cli.report.markup import Markup, element, join
 if TYPE_CHECKING:
     from sdkpack.build.convert import Converted
 
-__all__ = ["by_category", "by_operator", "by_pass", "cards", "compared", "idle", "undone"]
+__all__ = ["by_category", "by_operator", "by_pass", "cards", "compared", "count", "idle", "undone"]
 
 Row = Mapping[str, Any]
 """What became of one pass, as `Converted.passes` has it."""
@@ -41,12 +41,14 @@ def cards(passes: Sequence[Row], made: Converted) -> Markup:
              "; ".join([*([f"gone: {_few(went)}"] if went else []), *([f"new: {_few(came)}"] if came else [])])),
             ("Passes tried", str(len(passes)), ", ".join(told) or "nothing to do for any"),
             ("Time in passes", f"{sum(one['seconds'] for one in passes):.1f} s",
-             f"{max(one['round'] for one in passes)} rounds"),
+             count(max(one["round"] for one in passes), "round")),
         ]  # fmt: skip
-    rows.append(("Model", f"opset {made.opset}", f"{len(made.inputs)} inputs, {len(made.outputs)} outputs, as before"))
-    return element("dl", *(
-        element("div", element("dt", title), element("dd", value, element("small", more))) for title, value, more in rows
-    ), class_="cards")  # fmt: skip
+    rows.append(
+        ("Model", f"opset {made.opset}", f"{count(len(made.inputs), 'input')}, {count(len(made.outputs), 'output')}")
+    )
+    small = [element("div", element("dt", title), element("dd", value, element("small", more)))
+             for title, value, more in rows]  # fmt: skip
+    return element("dl", *small, class_="cards")
 
 
 def by_operator(passes: Sequence[Row]) -> Markup:
@@ -55,7 +57,8 @@ def by_operator(passes: Sequence[Row]) -> Markup:
     most = max((*before.values(), *after.values()), default=1)
     rows = [
         [
-            ("what", join(_swatch(name), name)), ("number", str(before.get(name, 0))), ("number", str(after.get(name, 0))),
+            ("what", join(_swatch(name), name)),
+            ("number", str(before.get(name, 0))), ("number", str(after.get(name, 0))),
             ("number", _signed(after.get(name, 0) - before.get(name, 0))),
             ("", _bar(before.get(name, 0), after.get(name, 0), most)),
         ]
@@ -100,8 +103,9 @@ def by_pass(passes: Sequence[Row]) -> Markup:
     ]  # fmt: skip
     if not rows:
         return element("p", "No pass changed anything.")
-    head = [("round", "number"), ("pass", ""), ("category", ""), ("nodes", "number"), ("", ""), ("by operator", ""),
-            ("constants", "number"), ("change", "number"), ("time", "number"), ("verdict", ""), ("why", "")]  # fmt: skip
+    head = [("round", "number"), ("pass", ""), ("category", ""), ("nodes", "number"), ("", ""),
+            ("by operator", ""), ("constants", "number"), ("change", "number"), ("time", "number"),
+            ("verdict", ""), ("why", "")]  # fmt: skip
     return _table(head, rows, "In the order in which they ran.")
 
 
@@ -115,7 +119,9 @@ def idle(passes: Sequence[Row]) -> Markup:
     if not rows:
         return Markup("")
     head = [("round", "number"), ("pass", ""), ("category", ""), ("time", "number"), ("notes", "")]
-    return element("details", element("summary", f"{len(rows)} tries with nothing to do"), _table(head, rows, ""))
+    return element(
+        "details", element("summary", f"nothing to do in {count(len(rows), 'try', 'tries')}"), _table(head, rows, "")
+    )
 
 
 def undone(passes: Sequence[Row]) -> Markup:
@@ -156,7 +162,13 @@ def _finding(one: Row) -> Markup:
     more = [element("p", f"with {tools}", class_="sub")] if tools else []
     samples = [element("li", element("code", digest)) for digest in one.get("samples", ())]
     if samples:
-        more.append(element("details", element("summary", f"{len(samples)} sets of inputs, by digest"), element("ul", *samples)))
+        more.append(
+            element(
+                "details",
+                element("summary", f"{count(len(samples), 'set')} of inputs, by digest"),
+                element("ul", *samples),
+            )
+        )
     return element("div", *facts, *more)
 
 
@@ -182,18 +194,22 @@ def _swatch(operator: str) -> Markup:
 
 def _bar(before: int, after: int, most: int) -> Markup:
     """What there was, and in front of it what there is."""
-    parts = [element("rect", y=y, width=max(round(value / max(most, 1) * _BAR_PX, 1), 1 if value else 0), height=height,
-                     class_=kind) for value, y, height, kind in ((before, 0, 12, "bar"), (after, 3, 6, "bar-now"))]  # fmt: skip
+    parts = []
+    for value, y, height, kind in ((before, 0, 12, "bar"), (after, 3, 6, "bar-now")):
+        width = max(round(value / max(most, 1) * _BAR_PX, 1), min(value, 1))
+        parts.append(element("rect", y=y, width=width, height=height, class_=kind))
     return element("svg", *parts, width=_BAR_PX, height=12, role="img", aria_label=f"{before} to {after}")
 
 
 def _operators(rows: Iterable[Row]) -> str:
-    """`Cast −23, Mul −7`: the change by operator, the largest first."""
+    """The change by operator, the largest first."""
     change = Counter[str]()
     for one in rows:
         change.update(one["after"])
         change.subtract(one["before"])
-    changed = sorted(((name, count) for name, count in change.items() if count), key=lambda item: (-abs(item[1]), item[0]))
+    changed = sorted(
+        ((name, count) for name, count in change.items() if count), key=lambda item: (-abs(item[1]), item[0])
+    )
     return ", ".join(f"{name} {_signed(count)}" for name, count in changed)
 
 
@@ -218,6 +234,11 @@ def _percent(before: int, after: int) -> str:
         return "as before"
     change = (after - before) / before * 100
     return f"{'+' if change > 0 else _MINUS}{abs(change):.1f} %"
+
+
+def count(number: int, one: str, several: str = "") -> str:
+    """`1 output`, `3 outputs`."""
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
 def _few(names: Sequence[str]) -> str:
