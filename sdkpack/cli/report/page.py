@@ -86,7 +86,9 @@ def _file(name: str) -> str:
 
 
 def _colours() -> str:
-    rules = [f".k-{kind.name} rect, rect.k-{kind.name} {{ fill: {kind.colour}; }}" for kind in (*KINDS, TERMINAL)]
+    rules = [
+        f".k-{kind.name} rect:not(.ring), rect.k-{kind.name} {{ fill: {kind.colour}; }}" for kind in (*KINDS, TERMINAL)
+    ]
     return "\n".join([*rules, f".n text {{ fill: {TEXT_COLOUR}; }}", ""])
 
 

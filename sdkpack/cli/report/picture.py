@@ -21,6 +21,7 @@ _DETAIL_HEIGHT: Final = 38
 _LETTER: Final = 6.8
 """Width of an average letter of a label."""
 _CORNER: Final = 5.0
+_RING: Final = 3.5
 _MARGIN: Final = 12
 _LEAST: Final = 480
 """A graph of three nodes is not blown up to fill its pane."""
@@ -32,6 +33,10 @@ _SIDES: Final = ("before", "after")
 
 _Drawn = tuple[Pair, tuple[Drawing | str, Drawing | str]]
 """A graph with a drawing of each side; a sentence where there is none."""
+
+
+_SHEET_COSTS: Final = 10
+"""In boxes: an empty graph takes room on the page too."""
 
 
 def picture(before: bytes, after: bytes) -> Markup:
@@ -67,7 +72,7 @@ def _drawn(pairs: Sequence[Pair]) -> list[_Drawn]:
     found: list[_Drawn] = []
     room = _MOST_BOXES
     for place, pair in enumerate(pairs):
-        room -= sum(len(sheet.boxes) for sheet in pair.sheets if sheet)
+        room -= sum(len(sheet.boxes) for sheet in pair.sheets if sheet) + _SHEET_COSTS
         if room >= 0 or place == 0:
             found.append((pair, (_drawing(pair.before, "before"), _drawing(pair.after, "after"))))
     said = [one for _, both in found for one in both]
@@ -108,15 +113,15 @@ def _controls(pairs: Sequence[Pair]) -> Markup:
 
 
 def _legend(kinds: set[Kind]) -> Markup:
-    def entry(label: str, kind: str, outline: str = "") -> Markup:
-        box = element("rect", x=2, y=2, width=18, height=10, rx=3, class_=f"k-{kind} {outline}".strip())
-        swatch = element("svg", box, width=22, height=14, aria_hidden="true")
+    def entry(label: str, kind: str = "", outline: str = "") -> Markup:
+        box = element("rect", x=2, y=2, width=18, height=10, rx=3, class_="ring" if outline else f"k-{kind}")
+        swatch = element("svg", element("g", box, class_=outline or None), width=22, height=14, aria_hidden="true")
         return element("li", swatch, label, data_kind=outline or f"k-{kind}")
 
     rows = [entry(kind.title, kind.name) for kind in (*KINDS, TERMINAL) if kind in kinds]
     rows += [
-        entry("gone or changed, on the left", "none", "gone"),
-        entry("new or changed, on the right", "none", "new"),
+        entry("gone or changed, on the left", outline="gone"),
+        entry("new or changed, on the right", outline="new"),
     ]
     return element("ul", *rows, class_="legend", aria_label="colours and outlines of the nodes")
 
@@ -181,10 +186,17 @@ def _node(box: Box, centre: Point, lost: str, **facts: str | int | None) -> Mark
                     rx=11 if box.kind is TERMINAL else 5)  # fmt: skip
     words = [element("text", box.label, y=-4 if box.detail else 4)]
     words += [element("text", box.detail, y=11, class_="detail")] if box.detail else []
-    return element(
-        "g", element("title", box.says), shape, *words, class_=f"n k-{box.kind.name} {lost}".strip(),
-        transform=f"translate({_digits(centre[0])} {_digits(centre[1])})", **facts,
-    )  # fmt: skip
+    ring = _ring(width, height) if lost else ""
+    place = f"translate({_digits(centre[0])} {_digits(centre[1])})"
+    kind = f"n k-{box.kind.name} {lost}".strip()
+    return element("g", element("title", box.says), ring, shape, *words, class_=kind, transform=place, **facts)
+
+
+def _ring(width: float, height: float) -> Markup:
+    """Around a node that is not as it was: set off from it, so that it is seen beside any colour."""
+    width, height = width + 2 * _RING, height + 2 * _RING
+    return element("rect", x=_digits(-width / 2), y=_digits(-height / 2), width=_digits(width), height=_digits(height),
+                   rx=8, class_="ring")  # fmt: skip
 
 
 def _path(line: Sequence[Point]) -> str:

@@ -65,7 +65,7 @@ def by_operator(passes: Sequence[Row]) -> Markup:
         for name in names
     ]  # fmt: skip
     head = [("operator", ""), ("before", "number"), ("after", "number"), ("change", "number"), ("", "")]
-    return _table(head, rows, "Nodes by operator; subgraphs and functions are counted too.")
+    return element("div", _table(head, rows, "Subgraphs and functions are counted too."), class_="narrow")
 
 
 def by_category(passes: Sequence[Row]) -> Markup:
@@ -91,29 +91,35 @@ def by_pass(passes: Sequence[Row]) -> Markup:
     most = _sum(passes[0]["before"])
     rows = [
         [
-            ("number", str(one["round"])), ("what", element("code", one["name"])), ("", one["category"]),
+            ("number", str(one["round"])), ("name", element("code", one["name"])), ("", one["category"]),
             ("number", _change(_sum(one["before"]), _sum(one["after"]))),
-            ("", _bar(_sum(one["before"]), _sum(one["after"]), most)), ("what", _operators([one])),
-            ("number", f"{one['after_bytes']:,} B"),
-            ("number", _signed(one["after_bytes"] - one["before_bytes"], " B")),
+            ("", _bar(_sum(one["before"]), _sum(one["after"]), most)),
+            ("number", f"{_change(one['before_bytes'], one['after_bytes'])} B"),
             ("number", f"{one['seconds']:.2f} s"), ("", _verdict(one["verdict"])),
-            ("why", "; ".join([*([one["reason"]] if one["reason"] else []), *one.get("notes", ())])),
+            ("what", join(*(element("div", line) for line in _says(one)))),
         ]
         for one in passes if one["verdict"] != _IDLE
     ]  # fmt: skip
     if not rows:
         return element("p", "No pass changed anything.")
-    head = [("round", "number"), ("pass", ""), ("category", ""), ("nodes", "number"), ("", ""),
-            ("by operator", ""), ("constants", "number"), ("change", "number"), ("time", "number"),
-            ("verdict", ""), ("why", "")]  # fmt: skip
+    head = [("round", "number"), ("pass", ""), ("category", ""), ("nodes", "number"), ("", ""), ("constants", "number"),
+            ("time", "number"), ("verdict", ""), ("what changed, or why it did not", "")]  # fmt: skip
     return _table(head, rows, "In the order in which they ran.")
+
+
+def _says(one: Row) -> list[str]:
+    return [line for line in (_operators([one]), one["reason"], *_notes(one)) if line]
+
+
+def _notes(one: Row) -> Sequence[str]:
+    return tuple(one.get("notes", ()))
 
 
 def idle(passes: Sequence[Row]) -> Markup:
     """Tries that found nothing to do."""
     rows = [
-        [("number", str(one["round"])), ("what", element("code", one["name"])), ("", one["category"]),
-         ("number", f"{one['seconds']:.2f} s"), ("why", "; ".join(one.get("notes", ())))]
+        [("number", str(one["round"])), ("name", element("code", one["name"])), ("", one["category"]),
+         ("number", f"{one['seconds']:.2f} s"), ("what", "; ".join(_notes(one)))]
         for one in passes if one["verdict"] == _IDLE
     ]  # fmt: skip
     if not rows:
@@ -142,7 +148,7 @@ def compared(evidence: Sequence[Row]) -> Markup:
 
 def _finding(one: Row) -> Markup:
     verdict = _verdict("passed" if one["passed"] else "not proven")
-    where = ", ".join(f"{key} {value}" for key, value in sorted(dict(one.get("where") or {}).items()))
+    where = ", ".join(f"{key} {value}" for key, value in sorted(dict(one.get("where") or {}).items()) if value)
     facts = [element("p", element("strong", str(one["check"])), ": ", verdict, "; reference: ", str(one["reference"]),
                      f"; {where}" if where else "")]  # fmt: skip
     if one.get("note"):
