@@ -197,7 +197,8 @@ def _reads(node: NodeProto) -> Iterator[str]:
 
 
 def _bodies(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:
-    for attribute in node.attribute:
+    # In an order of their own, since files have any: a pair is told by its place. `then` comes before `else` this way.
+    for attribute in sorted(node.attribute, key=lambda one: one.name, reverse=True):
         if attribute.type == _GRAPH:
             yield attribute.name, attribute.g
         elif attribute.type == _GRAPHS:
