@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from sdkpack.build.digests import Stamp, stamp_file
+from sdkpack.build.digests import Stamp
 from sdkpack.build.findings import Findings
 from sdkpack.build.fingerprint import Fingerprints
 from sdkpack.build.formats import ONNX_MEDIA_TYPE, Formats
+from sdkpack.build.guard.judges import LazyJudge
 from sdkpack.build.models import Models, Prepared
 from sdkpack.build.runner import Step, StepRun, StepRunner
+from sdkpack.build.samples import Samples
 from sdkpack.build.sources import SourceFile, Sources
 from sdkpack.build.stages import Stages
 from sdkpack.build.steps.converting import Conversion, conversion_of
@@ -149,7 +151,10 @@ class _Job:
 
     def __post_init__(self) -> None:
         self.tools = ToolHost(
-            environ=self.runner.environment, tell=self.runner.reporter.warned, cancelled=self.runner.cancel.is_set
+            environ=self.runner.environment,
+            tell=self.runner.reporter.warned,
+            cancelled=self.runner.cancel.is_set,
+            progress=self.runner.reporter.progressed,
         )
 
     def model(self) -> StepRun:
@@ -157,19 +162,21 @@ class _Job:
         findings = Findings(str(self.source))
         section = self.section.model_copy(update={"source": self.source.name})
         sources = Sources(folder=self.source.parent.absolute(), given={**self.given, section.source: self.source})
+        samples = Samples(sources, self.runner.store, self.registry)
+        judge = LazyJudge(self.registry, self.tools)
         newest = None if self.info.opsets is None else self.info.opsets[1]
         self.prepared = Models(
             sections={self.name: section}, sources=sources, registry=self.registry, tools=self.tools,
             runner=self.runner, fingerprints=self.fingerprints, parity=self.parity, findings=findings,
-            opset=lambda _: newest,
+            samples=samples, judge=judge, opset=lambda _: newest,
         ).prepared()  # fmt: skip
         findings.raise_plain()
         self.steps, self.last = dict(self.prepared.steps), self.prepared.last[self.name]
         self.runs += self.prepared.runs.values()
         stages = Stages(
-            defaults=DefaultsSection(), sources=sources, stamped=lambda source: stamp_file(source.path),
+            defaults=DefaultsSection(), samples=samples, noted=lambda *_: None,
             registry=self.registry, tools=self.tools, store=self.runner.store, fingerprints=self.fingerprints,
-            parity=self.parity, findings=findings, steps=self.steps,
+            parity=self.parity, findings=findings, judge=judge, steps=self.steps,
         )  # fmt: skip
         step = stages.prepared(self.name, section, self.last, self.info)
         findings.raise_plain()

@@ -5,15 +5,17 @@ These steps run while a recipe is resolved, since pipelines are checked against 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from sdkpack.build.digests import FileStamp, Stamp, stamp_file, stamp_source
+from sdkpack.build.digests import Stamp, stamp_source
 from sdkpack.build.findings import Findings
 from sdkpack.build.fingerprint import Fingerprints
 from sdkpack.build.formats import Formats
+from sdkpack.build.guard.judges import Judge
 from sdkpack.build.runner import Step, StepRun, StepRunner
+from sdkpack.build.samples import Samples
 from sdkpack.build.sources import SourceFile, Sources
 from sdkpack.build.steps.checking import check_step
 from sdkpack.build.steps.converting import Conversion, conversion_of, convert_step
@@ -65,6 +67,8 @@ class Models:
         fingerprints: of this build.
         parity: how converted models are compared with their sources.
         findings: gets everything that is wrong.
+        samples: finds the models' real inputs.
+        judge: runs models where the reference cannot.
         opset: the newest version of ONNX's operators that a model's targets take.
     """
 
@@ -76,6 +80,8 @@ class Models:
     fingerprints: Fingerprints
     parity: ParitySettings
     findings: Findings
+    samples: Samples
+    judge: Callable[[], Judge]
     opset: Callable[[str], int | None] = lambda _: None
 
     def prepared(self) -> Prepared:
@@ -108,13 +114,13 @@ class Models:
             conversion = conversion_of(
                 name, row, source=source, stamp=stamp_source(source.path), files=self._files(section),
                 section=convert, tools=self.tools, inputs=declared.specs(), opset=self.opset(name),
-                samples=self._samples(section.samples),
+                samples=self.samples.of(name, section),
             )  # fmt: skip
             made.files[name] = _files_of(conversion)
             converted = convert_step(conversion, declared, store, self.fingerprints)
             yield converted
             last = check_step(
-                conversion, converted, sample=section.sample, settings=self.parity, store=store,
+                conversion, converted, sample=section.sample, settings=self.parity, judge=self.judge(), store=store,
                 core=self.fingerprints.core("onnx", "numpy"),
             )  # fmt: skip
             yield last
@@ -127,10 +133,6 @@ class Models:
         given = section.convert.files if section.convert else {}
         found = {key: self.sources.find(reference, folders=True) for key, reference in given.items()}
         return {key: (file, stamp_source(file.path)) for key, file in found.items()}
-
-    def _samples(self, references: Sequence[str]) -> tuple[tuple[SourceFile, FileStamp], ...]:
-        found = [self.sources.find(reference) for reference in references]
-        return tuple((source, stamp_file(source.path)) for source in found)
 
     # What the author says of inputs ---------------------------------------------------------------------------------
     def _check_declared(self, made: Prepared) -> None:

@@ -131,6 +131,7 @@ def pack(
     parity: ParitySettings | None = None,
     files: FileSystem | None = None,
     locked: Plan | None = None,
+    twice: bool = False,
 ) -> PackResult:
     """Packs the recipe at `recipe`.
 
@@ -149,6 +150,7 @@ def pack(
         files: the file system that the bundle is written to.
         locked: a plan that is to be carried out again: it must be this recipe's still, and a step that is not
             deterministic must give what the plan is pinned to.
+        twice: runs what plugins do twice, and refuses one that says that it is deterministic and is not.
 
     Raises:
         SdkpackError: as its code says. The output is then as it was before.
@@ -162,7 +164,9 @@ def pack(
         raise OutputError(f"'{target}' exists already", hint="choose another name, or allow overwriting (--force)")
     seal, signers = _keys(loaded, registry) if sealed else (None, ())
     cancel = cancel or threading.Event()
-    with step_runner(store, reporter=reporter, executor=executor, cancel=cancel, pins=pins_of(locked)) as runner:
+    with step_runner(
+        store, reporter=reporter, executor=executor, cancel=cancel, pins=pins_of(locked), twice=twice
+    ) as runner:
         built = build(
             loaded, registry=registry, runner=runner, package_paths=package_paths, parity=parity, locked=locked
         )

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from sdkpack.build.digests import digest_json
 from sdkpack.build.store import Store, StoredResult
 from sdkpack.documents.plan import Plan, PlanStep
-from sdkpack.errors import Problem, StepError, UsageError
+from sdkpack.errors import PluginBrokenError, Problem, StepError, UsageError
 from sdkpack.types import Digest
 
 __all__ = [
+    "PLUGIN_KINDS",
     "Identities",
     "check_locked",
     "check_pin",
+    "check_same",
     "pinned",
     "pinned_key",
     "pins_of",
@@ -37,6 +39,27 @@ def result_digest(result: StoredResult) -> Digest:
 
 def _without_isolation(data: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in data.items() if name != "isolation"}
+
+
+PLUGIN_KINDS: Final = frozenset({"convert", "optimize", "compress", "compile"})
+"""Steps whose work a plugin does."""
+
+
+def check_same(step: PlanStep, first: StoredResult, second: StoredResult) -> None:
+    """Holds two runs of a step against each other, whose plugin says that it is deterministic.
+
+    Raises:
+        PluginBrokenError: they gave other files.
+    """
+    ours, theirs = ({role: file.digest for role, file in result.files.items()} for result in (first, second))
+    if ours != theirs:
+        differing = sorted(role for role in ours.keys() | theirs.keys() if ours.get(role) != theirs.get(role))
+        raise PluginBrokenError(
+            f"{step.plugin!r} says that it is deterministic, and two runs of it gave other bytes: "
+            f"{', '.join(differing)}",
+            where=step.id,
+            hint="update the plugin, or tell its author: its descriptor has to say deterministic=False",
+        )
 
 
 @dataclass(slots=True)

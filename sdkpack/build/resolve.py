@@ -16,13 +16,16 @@ from sdkpack.build.assets import Assets
 from sdkpack.build.digests import FileStamp, stamp_file
 from sdkpack.build.findings import Findings
 from sdkpack.build.fingerprint import Fingerprints, needed_distributions
+from sdkpack.build.guard.judges import LazyJudge
 from sdkpack.build.load import LoadedRecipe
 from sdkpack.build.models import RESOLVING, Models, Prepared
 from sdkpack.build.names import check_names
 from sdkpack.build.runner import Step, StepRun, StepRunner
+from sdkpack.build.samples import Samples
 from sdkpack.build.sources import SourceFile, Sources
 from sdkpack.build.stages import Stages
 from sdkpack.build.steps.absorbing import absorbable_steps
+from sdkpack.build.steps.calibration import ModelSample
 from sdkpack.build.steps.compiling import (
     Compilation,
     Target,
@@ -124,15 +127,22 @@ class _Resolver:
     parity: ParitySettings
     findings: Findings = field(init=False)
     tools: ToolHost = field(init=False)
+    samples: Samples = field(init=False)
+    judge: LazyJudge = field(init=False)
     fingerprints: Fingerprints = field(default_factory=Fingerprints)
     inputs: dict[str, PlanInput] = field(default_factory=dict)
     steps: dict[str, Step] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.findings = Findings(self.loaded.name)
+        self.samples = Samples(self.sources, self.runner.store, self.registry)
         self.tools = ToolHost(
-            environ=self.runner.environment, tell=self.runner.reporter.warned, cancelled=self.runner.cancel.is_set
+            environ=self.runner.environment,
+            tell=self.runner.reporter.warned,
+            cancelled=self.runner.cancel.is_set,
+            progress=self.runner.reporter.progressed,
         )
+        self.judge = LazyJudge(self.registry, self.tools)
 
     @property
     def recipe(self) -> Recipe:
@@ -182,7 +192,7 @@ class _Resolver:
         prepared = Models(
             sections=self.recipe.models, sources=self.sources, registry=self.registry, tools=self.tools,
             runner=self.runner, fingerprints=self.fingerprints, parity=self.parity, findings=self.findings,
-            opset=newest,
+            samples=self.samples, judge=self.judge, opset=newest,
         ).prepared()  # fmt: skip
         self.steps |= prepared.steps
         for files in prepared.files.values():
@@ -198,9 +208,9 @@ class _Resolver:
     ) -> None:
         imports = models.imports
         stages = Stages(
-            defaults=self.recipe.defaults, sources=self.sources, stamped=self._stamped, registry=self.registry,
+            defaults=self.recipe.defaults, samples=self.samples, noted=self._noted, registry=self.registry,
             tools=self.tools, store=self.runner.store, fingerprints=self.fingerprints, parity=self.parity,
-            findings=self.findings, steps=self.steps,
+            findings=self.findings, judge=self.judge, steps=self.steps,
         )  # fmt: skip
         samples = {model: self._model_samples(model) for model in imports}
         for name, toolchain in toolchains.items():
@@ -240,13 +250,13 @@ class _Resolver:
                 )  # fmt: skip
                 self.steps[golden.id] = golden
 
-    def _model_samples(self, model: str) -> tuple[tuple[SourceFile, FileStamp], ...]:
-        found = []
-        for number, reference in enumerate(self.recipe.models[model].samples):
-            with self.findings.at(f"models.{model}.samples[{number}]"):
-                source = self.sources.find(reference)
-                found.append((source, self._stamped(source)))
-        return tuple(found)
+    def _model_samples(self, model: str) -> tuple[ModelSample, ...]:
+        with self.findings.at(f"models.{model}.samples"):
+            found = self.samples.of(model, self.recipe.models[model])
+            for source, stamp in found:
+                self._noted(source, stamp)
+            return found
+        return ()
 
     # Pipelines ----------------------------------------------------------------------------------------------------
     def _pipelines(
@@ -337,10 +347,13 @@ class _Resolver:
 
     def _stamped(self, source: SourceFile) -> FileStamp:
         stamp = stamp_file(source.path)
+        self._noted(source, stamp)
+        return stamp
+
+    def _noted(self, source: SourceFile, stamp: FileStamp) -> None:
         self.inputs[source.reference] = PlanInput(
             reference=source.reference, digest=stamp.digest, size_bytes=stamp.size_bytes
         )
-        return stamp
 
     def _rows(
         self, toolchains: Mapping[str, Toolchain], pipelines: Mapping[str, Pipeline]

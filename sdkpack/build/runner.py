@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sdkpack.build.context import BuildContext, step_context
-from sdkpack.build.pins import Identities, check_pin, pinned_key, result_digest
+from sdkpack.build.pins import PLUGIN_KINDS, Identities, check_pin, check_same, pinned_key, result_digest
 from sdkpack.build.progress import NullReporter, Reporter
 from sdkpack.build.store import Store, StoredResult
 from sdkpack.documents.plan import PlanStep
@@ -75,6 +75,7 @@ def step_runner(
     executor: Executor | None = None,
     cancel: threading.Event | None = None,
     pins: Mapping[str, PlanStep] | None = None,
+    twice: bool = False,
 ) -> Iterator[StepRunner]:
     """A runner with this process's variables.
 
@@ -84,12 +85,13 @@ def step_runner(
         executor: runs the steps, in this process; threads of its own by default.
         cancel: set it to stop.
         pins: steps of a plan that says what they give, by id.
+        twice: runs what plugins do twice, and holds one against the other.
     """
     chosen = executor or StepRunner.threads()
     try:
         yield StepRunner(
             store=store, executor=chosen, reporter=reporter or NullReporter(), environment=dict(os.environ),
-            cancel=cancel or threading.Event(), pins=pins or {},
+            cancel=cancel or threading.Event(), pins=pins or {}, twice=twice,
         )  # fmt: skip
     finally:
         if executor is None:
@@ -109,6 +111,9 @@ class StepRunner:
     cancel: threading.Event = field(default_factory=threading.Event)
     pins: Mapping[str, PlanStep] = field(default_factory=dict)
     """Steps of a plan that says what they give, by id; another result is refused."""
+    twice: bool = False
+    """Runs each step of a plugin once more, also where the store knows it, and refuses one that says that it is
+    deterministic and is not."""
     identities: Identities = field(default_factory=Identities)
     """Of the steps of one build, which may come in several calls of `run`."""
 
@@ -193,13 +198,36 @@ class StepRunner:
         if self.cancel.is_set():
             raise InterruptedRunError("stopped by request", where=step.id)
         pin = self._pin(step)
-        if step.cacheable or pin is not None:
-            known = self.store.get(key if pin is None else pinned_key(key, pin))
-            if known is not None:
-                self.reporter.cached(step.id)
-                return StepRun(id=step.id, result=known, cached=True, seconds=time.perf_counter() - begin)
-            if self.store.known(key):
-                self.reporter.warned(f"{step.id}: what the store has of it is damaged or incomplete, so it runs again")
+        result = known = self._known(step, key, pin)
+        if known is not None:
+            self.reporter.cached(step.id)
+        if result is None:
+            result = self._done(step, results, lambda made: self._keep(step, key, pin, made))
+        if self.twice and step.plan.deterministic and step.plan.kind in PLUGIN_KINDS:
+            first = result
+            self._done(step, results, lambda made: check_same(step.plan, first, made))
+        return StepRun(id=step.id, result=result, cached=known is not None, seconds=time.perf_counter() - begin)
+
+    def _known(self, step: Step, key: Digest, pin: Digest | None) -> StoredResult | None:
+        """What the store has of a step."""
+        if not step.cacheable and pin is None:
+            return None
+        known = self.store.get(key if pin is None else pinned_key(key, pin))
+        if known is None and self.store.known(key):
+            self.reporter.warned(f"{step.id}: what the store has of it is damaged or incomplete, so it runs again")
+        return known
+
+    def _keep(self, step: Step, key: Digest, pin: Digest | None, result: StoredResult) -> None:
+        if pin is not None:
+            check_pin(step.plan, result, pin)
+        if not step.plan.deterministic:
+            # A plan that is pinned to it finds it even when another run gave something else.
+            self.store.put(pinned_key(key, result_digest(result)), result)
+        self.store.put(key, result)
+
+    def _done(self, step: Step, results: Results, then: Callable[[StoredResult], None]) -> StoredResult:
+        """The work of a step; `then` is done with its result while its log is still there."""
+        begin = time.perf_counter()
         self.reporter.started(step.id)
         with step_context(
             step.id,
@@ -210,15 +238,9 @@ class StepRunner:
             environment=self.environment,
         ) as context:
             result = step.work(results, context)
-            if pin is not None:
-                check_pin(step.plan, result, pin)
-            if not step.plan.deterministic:
-                # A plan that is pinned to it finds it even when another run gave something else.
-                self.store.put(pinned_key(key, result_digest(result)), result)
-            self.store.put(key, result)
-        seconds = time.perf_counter() - begin
-        self.reporter.finished(step.id, seconds)
-        return StepRun(id=step.id, result=result, cached=False, seconds=seconds)
+            then(result)
+        self.reporter.finished(step.id, time.perf_counter() - begin)
+        return result
 
     def _pin(self, step: Step) -> Digest | None:
         found = self.pins.get(step.id)

@@ -9,10 +9,11 @@ from sdkpack.build.digests import FileStamp
 from sdkpack.build.findings import Findings
 from sdkpack.build.fingerprint import Fingerprints
 from sdkpack.build.guard.checks import Allowed
-from sdkpack.build.guard.judges import Judge, find_judge
+from sdkpack.build.guard.judges import Judge
 from sdkpack.build.guard.passes import choose_passes
 from sdkpack.build.runner import Step
-from sdkpack.build.sources import SourceFile, Sources
+from sdkpack.build.samples import Samples
+from sdkpack.build.sources import SourceFile
 from sdkpack.build.steps.compressing import NONE, compress_step
 from sdkpack.build.steps.optimizing import optimize_step
 from sdkpack.build.steps.parity import ParitySettings
@@ -33,29 +34,30 @@ class Stages:
 
     Args:
         defaults: the recipe's.
-        sources: where references lead.
-        stamped: hashes a file and notes it as an input of the plan.
+        samples: finds the models' real inputs.
+        noted: notes a file as an input of the plan.
         registry: the plugins in use.
         tools: where toolchains run.
         store: keeps what steps make.
         fingerprints: of this build.
         parity: how results are compared.
         findings: gets everything that is wrong.
+        judge: runs models to compare them.
         steps: gets the steps, by id.
     """
 
     defaults: DefaultsSection
-    sources: Sources
-    stamped: Callable[[SourceFile], FileStamp]
+    samples: Samples
+    noted: Callable[[SourceFile, FileStamp], None]
     registry: Registry
     tools: ToolHost
     store: Store
     fingerprints: Fingerprints
     parity: ParitySettings
     findings: Findings
+    judge: Callable[[], Judge]
     steps: dict[str, Step]
     _made: dict[tuple[str, Allowed | None], Step | None] = field(default_factory=dict)
-    _judge: Judge | None = None
 
     def prepared(self, model: str, section: ModelSection, last: Step, runtime: RuntimeInfo) -> Step | None:
         """The step whose result is compiled for a target; None where a stage is wrong, which is a finding then.
@@ -93,11 +95,10 @@ class Stages:
     ) -> Step | None:
         path = f"models.{id_.partition('/')[0]}.optimize" if section.optimize else "defaults.optimize"
         with self.findings.at(path):
-            self._judge = self._judge or find_judge(self.registry, self.tools)
             passes = choose_passes(optimize, self.registry, self.tools, path=path)
-            samples = [(source, self.stamped(source)) for source in map(self.sources.find, section.samples)]
+            samples = self.samples.of(id_.partition("/")[0], section)
             step = optimize_step(
-                id_, optimize, passes, allowed, before=last, judge=self._judge, sample=section.sample,
+                id_, optimize, passes, allowed, before=last, judge=self.judge(), sample=section.sample,
                 samples=samples, seed=self.parity.seed, store=self.store, fingerprints=self.fingerprints,
             )  # fmt: skip
             self.steps[step.id] = step
@@ -110,9 +111,11 @@ class Stages:
             return before
         model = id_.partition("/")[0]
         with self.findings.at(f"models.{model}.compress" if section.compress else "defaults.compress"):
-            sources = [self.sources.find(reference) for reference in compress.samples]
+            samples = self.samples.find(model, compress.samples, section.inputs)
+            for source, stamp in samples:
+                self.noted(source, stamp)
             step = compress_step(
-                id_, compress, samples=[(source, self.stamped(source)) for source in sources], sample=section.sample,
+                id_, compress, samples=samples, sample=section.sample,
                 imported=before, registry=self.registry, tools=self.tools, store=self.store,
                 fingerprints=self.fingerprints, parity=self.parity,
             )  # fmt: skip

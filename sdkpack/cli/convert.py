@@ -10,7 +10,7 @@ import click
 
 from sdkpack.cli.building import building, store_option
 from sdkpack.cli.console import Console, size_text, table, verb_options
-from sdkpack.cli.sources import EXPORTED, settings_of, source_options, source_section
+from sdkpack.cli.sources import EXPORTED, hints_as_options, nested, settings_of, source_options, source_section
 
 if TYPE_CHECKING:
     from sdkpack.build.convert import Converted, Export
@@ -55,7 +55,7 @@ def command(console: Console, source: Path, output: Path | None, force: bool, st
     section, given = source_section(source, words, convert=said, **({"cut": cut} if any(cut.values()) else {}))
     with building(console, store) as tools:
         registry = tools.pop("registry")
-        with step_runner(**tools) as runner:
+        with step_runner(**tools) as runner, hints_as_options():
             made = convert(
                 source, registry=registry, runner=runner, section=section, given=given, export=_export(words),
                 out=output, overwrite=force,
@@ -71,7 +71,9 @@ def _export(words: Mapping[str, Any]) -> Export | None:
 
     if words["to"] in (None, "onnx"):
         return None
-    params = {key.removeprefix(EXPORTED): value for key, value in settings_of(words) if key.startswith(EXPORTED)}
+    params = nested(
+        (key.removeprefix(EXPORTED), value) for key, value in settings_of(words) if key.startswith(EXPORTED)
+    )
     facts = {"with": params} | ({"max_error": words["max_error"]} if words["max_error"] is not None else {})
     return Export(to=words["to"], section=ConvertSection.from_object(facts, where="the command line"))
 

@@ -126,10 +126,7 @@ def _plugin(state: object) -> Finding:
         # What uses deprecated names works, and goes on working within this major: told, and nothing to mend today.
         told = [f"{state.distribution} {state.version}, {len(state.rows)} rows", *deprecated_uses(state)]
         return Finding(what=label, ok=True, told="; uses ".join(told))
-    mend = f"pip install --upgrade {state.distribution}, or pip uninstall it"
-    if not state.distribution:
-        mend = f"pip install what brings {state.name!r}, or take the name out"
-    return Finding(what=label, ok=state.left_out, told=f"not used: {state.reason}", mend="" if state.left_out else mend)
+    return Finding(what=label, ok=state.left_out, told=f"not used: {state.reason}", mend=state.mend)
 
 
 def _half(row: Registered[Any], name: str, half: Half) -> Finding | None:

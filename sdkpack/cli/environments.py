@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from sdkpack.cli.console import Console, size_text, table, verb_options
+from sdkpack.errors import PluginError
 
 if TYPE_CHECKING:
     from sdkpack.host.environments import Environment, Environments
@@ -29,11 +32,11 @@ def list_environments(console: Console) -> None:
     there = _there()
     wanted = _wanted()
     users: dict[str, list[str]] = {}
-    missing = []
+    missing: dict[str, int] = {}
     for row, spec in wanted:
         found = there.find(spec)
         if found is None:
-            missing.append(row.info.name)
+            missing[row.info.name] = max(missing.get(row.info.name, 0), spec.size_bytes)
         else:
             users.setdefault(found.name, []).append(row.info.name)
     facts = [_facts(one, users.get(one.name, [])) for one in there.all()]
@@ -43,8 +46,11 @@ def list_environments(console: Console) -> None:
         for fact in facts
     ]
     lines = [table(rows) if facts else "there is no environment yet"]
-    lines += [f"not built yet: {', '.join(sorted(set(missing)))}"] if missing else []
-    result = {"root": str(there.root), "environments": facts, "not_built": sorted(set(missing))}
+    if len(facts) > 1:
+        lines.append(f"together {size_text(sum(fact['size_bytes'] for fact in facts))} in {there.root}")
+    names = [f"{name} (about {size_text(size)})" if size else name for name, size in sorted(missing.items())]
+    lines += [f"not built yet: {', '.join(names)}"] if names else []
+    result = {"root": str(there.root), "environments": facts, "not_built": sorted(missing)}
     console.result("\n".join(lines), result)
 
 
@@ -52,14 +58,50 @@ def list_environments(console: Console) -> None:
 @click.argument("plugins", nargs=-1)
 @verb_options
 def build(console: Console, plugins: tuple[str, ...]) -> None:
-    """Build what PLUGINS need, or all that any installed plugin needs; what is there already is left alone."""
+    """Build what PLUGINS need, or all that any installed plugin needs; what is there already is left alone.
+
+    One that cannot be built does not keep the others from it; the exit code is 5 then.
+    """
     there = _there()
-    made = [
-        _facts(there.ensure(spec, plugin=row.info.name, tell=console.say), [row.info.name])
-        for row, spec in _of(plugins)
-    ]
-    text = "\n".join(f"{fact['name']}  {size_text(fact['size_bytes'])}  {', '.join(fact['used_by'])}" for fact in made)
-    console.result(text or "no plugin needs an environment", {"environments": made})
+    made: dict[str, dict[str, Any]] = {}
+    failed: list[dict[str, str]] = []
+    for row, spec in _of(plugins):
+        try:
+            found = _built(console, there, row.info.name, spec)
+        except PluginError as error:
+            failed.append({"plugin": row.info.name, "code": error.code, "message": error.message, "hint": error.hint})
+            continue
+        users = [*made.get(found.name, {"used_by": []})["used_by"], row.info.name]
+        made[found.name] = _facts(found, users)
+    rows = [(fact["name"], size_text(fact["size_bytes"]), ", ".join(fact["used_by"])) for fact in made.values()]
+    text = table(rows) if rows else "" if failed else "no plugin needs an environment"
+    console.result(text, {"ok": not failed, "environments": list(made.values()), "failed": failed})
+    for one in failed:
+        console.say(f"error {one['code']}: {one['plugin']}: {one['message']}")
+        console.hint(one["hint"])
+    if failed:
+        raise click.exceptions.Exit(5)
+
+
+def _built(console: Console, there: Environments, plugin: str, spec: EnvironmentSpec) -> Environment:
+    if not console.terminal:
+        return there.ensure(spec, plugin=plugin, tell=console.say)
+    from sdkpack.cli.progress import TerminalReporter
+
+    with TerminalReporter(sys.stderr) as reporter:
+        begin = time.monotonic()
+        told: list[str] = []
+
+        def tell(text: str) -> None:
+            told.append(text)
+            reporter.warned(text)
+
+        found = there.ensure(
+            spec, plugin=plugin, tell=tell, progress=lambda text: reporter.progressed(plugin, None, text)
+        )
+        if told:
+            reporter.finished(plugin, time.monotonic() - begin)
+        return found
 
 
 @environments.command("check")
@@ -78,7 +120,7 @@ def check(console: Console, plugins: tuple[str, ...]) -> None:
         findings.append({"plugin": row.info.name, "environment": found.name if found else "", "problem": wrong})
     enforced = there.enforced()
     rows = [(finding["plugin"], finding["environment"] or "-", finding["problem"] or "ok") for finding in findings]
-    measures = [(f"  {name}", text) for name, text in enforced.items()]
+    measures = [(f"  {name}", _measure_text(name, text)) for name, text in enforced.items()]
     text = "\n".join([*([table(rows)] if rows else []), "around a job:", table(measures)])
     console.result(text, {"environments": findings, "enforced": enforced})
     if any(finding["environment"] and finding["problem"] for finding in findings):
@@ -103,6 +145,15 @@ def remove(console: Console, names: tuple[str, ...], unused: bool) -> None:
     freed = {name: there.remove(name) for name in dict.fromkeys(chosen)}
     text = "\n".join(f"removed {name}: {size_text(size)}" for name, size in freed.items()) or "nothing to remove"
     console.result(text, {"removed": freed})
+
+
+def _measure_text(name: str, text: str) -> str:
+    """Numbers with their units."""
+    if not text.isdigit():
+        return text
+    units = {"memory": " of address space", "file size": " each, and all together", "processor time": " s"}
+    shown = size_text(int(text)) if name in ("memory", "file size") else text
+    return shown + units.get(name, "")
 
 
 def _there() -> Environments:

@@ -12,7 +12,7 @@ import click
 from sdkpack.cli.building import building, store_option
 from sdkpack.cli.console import Console, size_text, table, verb_options
 from sdkpack.cli.convert import converted_facts
-from sdkpack.cli.sources import pairs, source_options, source_section, value_of
+from sdkpack.cli.sources import hints_as_options, pairs, source_options, source_section, value_of
 
 if TYPE_CHECKING:
     from sdkpack.build.convert import Converted
@@ -66,7 +66,7 @@ def command(
         raise OutputError(f"'{report}' exists already", hint="choose another name, or replace it (--force)")
     with building(console, store) as tools:
         registry = tools.pop("registry")
-        with step_runner(**tools) as runner:
+        with step_runner(**tools) as runner, hints_as_options():
             made = convert(
                 source, registry=registry, runner=runner, section=section, given=given, runtime=runtime, out=target,
                 overwrite=force,

@@ -24,6 +24,7 @@ __all__ = ["command"]
 @click.option("-f", "--force", is_flag=True, help="Replace a bundle that is there.")
 @click.option("--plan", "locked", type=click.Path(path_type=Path, dir_okay=False),
               help="Carry out this plan (of plan --json) again; refuse what differs from it.")  # fmt: skip
+@click.option("--twice", is_flag=True, help="Run what plugins do twice; refuse one that gives other bytes unannounced.")
 @click.option("--dry-run", is_flag=True, help="Check everything and show the plan, but write no bundle.")
 @verb_options
 def command(
@@ -34,6 +35,7 @@ def command(
     output: Path | None,
     force: bool,
     locked: Path | None,
+    twice: bool,
     dry_run: bool,
 ) -> None:
     """Build a bundle from RECIPE (recipe.toml where absent).
@@ -55,7 +57,7 @@ def command(
         to_stdout = output is not None and str(output) == "-"
         target: Path | BinaryIO | None = sys.stdout.buffer if to_stdout else output
         wanted = read_plan(locked) if locked is not None else None
-        result = pack(recipe, out=target, overwrite=force, locked=wanted, **options)
+        result = pack(recipe, out=target, overwrite=force, locked=wanted, twice=twice, **options)
     if to_stdout:
         console.say(f"wrote {size_text(result.size_bytes)}, identity {result.identity}")
         return

@@ -113,6 +113,7 @@ def _facts(state: PluginState) -> dict[str, Any]:
         "used": state.loaded,
         "state": _state(state),
         "reason": state.reason,
+        "mend": state.mend,
         "deprecated": list(deprecated_uses(state)),
         "brings": [
             {

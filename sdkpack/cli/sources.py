@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -13,7 +14,16 @@ import click
 if TYPE_CHECKING:
     from sdkpack.documents.recipe import ModelSection
 
-__all__ = ["EXPORTED", "pairs", "settings_of", "source_options", "source_section", "value_of"]
+__all__ = [
+    "EXPORTED",
+    "hints_as_options",
+    "nested",
+    "pairs",
+    "settings_of",
+    "source_options",
+    "source_section",
+    "value_of",
+]
 
 R = TypeVar("R")
 
@@ -21,6 +31,22 @@ EXPORTED: Final = "to."
 """Begins the settings of the converter to another format."""
 
 _INPUT: Final = re.compile(r"(?P<dtype>[a-z0-9_]+)?(?:\[(?P<shape>[^\]]*)\])?(?P<layout>[A-Z]+)?")
+_CONVERT: Final = r"models\.[\w-]+\.convert\."
+_HINTS: Final = tuple(
+    (re.compile(pattern), option)
+    for pattern, option in (
+        (_CONVERT + r"with\.([\w.-]+) = (?:\"([^\"]*)\"|(\S+))", r"--set \1=\2\3"),
+        (_CONVERT + r"with\.([\w.-]+)", r"--set \1=..."),
+        (_CONVERT + r"files\.([\w-]+) = \"([^\"]*)\"", r"--file \1=\2"),
+        (_CONVERT + r"allow_code = true", "--allow-code"),
+        (_CONVERT + r"compare = false", "--no-compare"),
+        (_CONVERT + r"max_error", "--max-error"),
+        (_CONVERT + r"opset = (\d+)", r"--opset \1"),
+        (r"(?:in the recipe, for its model: )?convert\.converter = '([^']*)'", r"--converter \1"),
+        (r"\b(name it|fix them|allow it|say it|set it) in the recipe: (?=--)", r"\1: "),
+    )
+)
+"""What hints say of a recipe -> the option that says it here."""
 _OPTIONS: Final = (
     click.option("--converter", metavar="NAME", help="Which plugin reads SOURCE; the surest where absent."),
     click.option("--file", "files", multiple=True, metavar="ROLE=PATH",
@@ -68,7 +94,7 @@ def source_section(
     for role, path in pairs(words["files"], "--file", "ROLE=PATH"):
         files[role] = path
         given[path] = _existing(Path(path))
-    settings = {key: value for key, value in settings_of(words) if not key.startswith(EXPORTED)}
+    settings = nested((key, value) for key, value in settings_of(words) if not key.startswith(EXPORTED))
     said = {
         "converter": words["converter"], "files": files, "with": settings, "opset": words["opset"],
         "allow_code": words["allow_code"], **convert,
@@ -86,6 +112,33 @@ def source_section(
 def settings_of(words: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """The settings of converters, by key."""
     return [(key, value_of(text)) for key, text in pairs(words["settings"], "--set", "KEY=VALUE")]
+
+
+def nested(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Keys with dots as tables in tables, as in TOML: `constants.rate=16000`."""
+    made: dict[str, Any] = {}
+    for key, value in settings:
+        *tables, last = key.split(".")
+        place = made
+        for name in tables:
+            place = place.setdefault(name, {})
+            if not isinstance(place, dict):
+                raise click.UsageError(f"--set {key}: {name!r} has a value already, so it holds no {last!r}")
+        place[last] = value
+    return made
+
+
+@contextmanager
+def hints_as_options() -> Iterator[None]:
+    """Turns what an error's hint says of a recipe into what the command line has for it."""
+    from sdkpack.errors import SdkpackError
+
+    try:
+        yield
+    except SdkpackError as error:
+        for pattern, option in _HINTS:
+            error.hint = pattern.sub(option, error.hint)
+        raise
 
 
 def value_of(text: str) -> Any:

@@ -82,32 +82,6 @@ class CutSection(Part):
         return self
 
 
-class InputSection(Part):
-    """One input of a model, as far as its file does not say it, and what it is fed for comparisons."""
-
-    shape: tuple[Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=patterns.SYMBOL)], ...] | None = None
-    """Sizes; a name stays open under that name."""
-    dtype: str | None = None
-    """As NumPy names it; float32 where neither this nor the source says."""
-    layout: str | None = None
-    """`NCHW`, `NHWC`."""
-    range: tuple[float, float] | None = None
-    """Least and greatest number of made inputs; for integers, both are used."""
-
-    @model_validator(mode="after")
-    def _makes_sense(self) -> InputSection:
-        problems = []
-        if self.dtype is not None and self.dtype not in DTYPES:
-            hint = near(self.dtype, DTYPES)
-            problems.append(Problem(path="dtype", message="unknown element type", got=repr(self.dtype), hint=hint))
-        if self.range is not None and not self.range[0] < self.range[1]:
-            problems.append(Problem(path="range", message="empty", got=str(list(self.range)),
-                                    expected="the least number first"))  # fmt: skip
-        if problems:
-            raise several(problems)
-        return self
-
-
 class CompressSection(Part):
     """How a model is made smaller at the cost of accuracy, and how much that may be."""
 
@@ -122,6 +96,64 @@ class CompressSection(Part):
     """npz files with the model's inputs by name, to measure on; numbers are made where absent."""
     params: dict[str, Json] = Field(default_factory=dict, alias="with")
     """The compressor plugin's own settings."""
+
+
+class StepSection(Part):
+    """One step; exactly one of `op` and `model`."""
+
+    op: str | None = Field(default=None, pattern=patterns.OPERATOR)
+    model: Name | None = None
+    inputs: str | tuple[str, ...] | dict[str, str] | None = Field(default=None, alias="in")
+    """A value for the first port, values in the order of the ports, or port -> value. Absent: what the step before
+    gave, in order."""
+    name: Name | tuple[Name, ...] | None = Field(default=None, alias="as")
+    """Names for the outputs, in the order of the ports."""
+    params: dict[str, Json] = Field(default_factory=dict, alias="with")
+    each: str | tuple[str, ...] | None = None
+    """Map over lists: names of ports, or of the values that feed them."""
+    batch: BatchPolicy | None = None
+    when: str | None = None
+    """A boolean value or `$PARAM`: where it is false, `otherwise` passes instead."""
+    otherwise: str | None = None
+    """A value; where absent, the first input."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> StepSection:
+        if (self.op is None) == (self.model is None):
+            raise ValueError("a step has either `op` or `model`")
+        if self.otherwise is not None and self.when is None:
+            raise ValueError("`otherwise` needs `when`")
+        return self
+
+
+class InputSection(Part):
+    """One input of a model, as far as its file does not say it, and what it is fed for comparisons."""
+
+    shape: tuple[Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=patterns.SYMBOL)], ...] | None = None
+    """Sizes; a name stays open under that name."""
+    dtype: str | None = None
+    """As NumPy names it; float32 where neither this nor the source says."""
+    layout: str | None = None
+    """`NCHW`, `NHWC`."""
+    range: tuple[float, float] | None = None
+    """Least and greatest number of made inputs; for integers, both are used."""
+    steps: tuple[StepSection, ...] = ()
+    """How a sample file that is no npz becomes this input: steps of a pipeline, without models."""
+    file: TypeText = "image/encoded"
+    """What such a file is, as a pipeline's input has it."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> InputSection:
+        problems = []
+        if self.dtype is not None and self.dtype not in DTYPES:
+            hint = near(self.dtype, DTYPES)
+            problems.append(Problem(path="dtype", message="unknown element type", got=repr(self.dtype), hint=hint))
+        if self.range is not None and not self.range[0] < self.range[1]:
+            problems.append(Problem(path="range", message="empty", got=str(list(self.range)),
+                                    expected="the least number first"))  # fmt: skip
+        if problems:
+            raise several(problems)
+        return self
 
 
 class OptimizeSection(Part):
@@ -170,7 +202,8 @@ class ModelSection(Part):
     sample: dict[str, tuple[Annotated[int, Field(ge=1)], ...]] = Field(default_factory=dict)
     """Shapes of the inputs for recorded runs: `{ x = [1, 3, 224, 224] }`; symbolic sizes are guessed where absent."""
     samples: tuple[str, ...] = ()
-    """npz files with an array for each input: what compilers calibrate with. They never enter the bundle."""
+    """Real inputs, to compare and calibrate with: npz files with an array for each input, or files that an input's
+    `steps` read. They never enter the bundle."""
 
 
 class TargetSection(Part):
@@ -186,34 +219,6 @@ class TargetSection(Part):
     """Normalised error that a compiler which quantises by itself may spend."""
     min_offload: Annotated[float, Field(ge=0, le=1)] | None = None
     """A gate: the share of a model's nodes that the target itself must run."""
-
-
-class StepSection(Part):
-    """One step; exactly one of `op` and `model`."""
-
-    op: str | None = Field(default=None, pattern=patterns.OPERATOR)
-    model: Name | None = None
-    inputs: str | tuple[str, ...] | dict[str, str] | None = Field(default=None, alias="in")
-    """A value for the first port, values in the order of the ports, or port -> value. Absent: what the step before
-    gave, in order."""
-    name: Name | tuple[Name, ...] | None = Field(default=None, alias="as")
-    """Names for the outputs, in the order of the ports."""
-    params: dict[str, Json] = Field(default_factory=dict, alias="with")
-    each: str | tuple[str, ...] | None = None
-    """Map over lists: names of ports, or of the values that feed them."""
-    batch: BatchPolicy | None = None
-    when: str | None = None
-    """A boolean value or `$PARAM`: where it is false, `otherwise` passes instead."""
-    otherwise: str | None = None
-    """A value; where absent, the first input."""
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> StepSection:
-        if (self.op is None) == (self.model is None):
-            raise ValueError("a step has either `op` or `model`")
-        if self.otherwise is not None and self.when is None:
-            raise ValueError("`otherwise` needs `when`")
-        return self
 
 
 class PipelineSection(Part):

@@ -78,6 +78,7 @@ class Environments:
         plugin: str,
         tell: Callable[[str], None] = lambda _: None,
         cancelled: Callable[[], bool] = lambda: False,
+        progress: Callable[[str], None] = lambda _: None,
     ) -> Environment:
         """An environment for `spec`, built now where there is none. Of several that ask at once, one builds.
 
@@ -86,6 +87,7 @@ class Environments:
             plugin: who asks, for messages.
             tell: told before a build begins, and while another one's is waited for.
             cancelled: asked several times a second.
+            progress: told while it is built how far that is.
 
         Raises:
             PluginError: it cannot be built: no such Python, no such requirement, a broken index.
@@ -104,7 +106,7 @@ class Environments:
             found = read_environment(folder)
             if found is None:
                 tell(f"building an environment for {plugin!r}{_about(spec)}: {', '.join(spec.requirements) or 'empty'}")
-                found = self._build(folder, spec, python, plugin, cancelled)
+                found = self._build(folder, spec, python, plugin, cancelled, progress)
             if _digest(spec.smoke_test) not in found.smoked:
                 # An environment that others share keeps what it has proven to them.
                 found = self._smoke(found, spec, plugin, cancelled)
@@ -198,7 +200,13 @@ class Environments:
         return f"cp{version[0]}{version[1]}-{_requirements_digest(spec)}"
 
     def _build(
-        self, folder: Path, spec: EnvironmentSpec, python: Python, plugin: str, cancelled: Callable[[], bool]
+        self,
+        folder: Path,
+        spec: EnvironmentSpec,
+        python: Python,
+        plugin: str,
+        cancelled: Callable[[], bool],
+        progress: Callable[[str], None],
     ) -> Environment:
         if folder.exists():
             shutil.rmtree(folder)
@@ -210,13 +218,16 @@ class Environments:
             )  # fmt: skip
         try:
             with self._log(folder.name) as (log, output):
-                installer = Installer(environ=self._environ, output=output, log=log, cancelled=cancelled)
+                installer = Installer(
+                    environ=self._environ, output=output, log=log, cancelled=cancelled, progress=progress
+                )
                 installer.build(folder, python, spec.requirements)
             made = Environment(
                 folder=folder, requirements=tuple(sorted(spec.requirements)), python_version=python.version,
                 base_prefix=_base_prefix(folder), distributions=distributions_in(folder), smoked=(),
                 size_bytes=size_of(folder),
             )  # fmt: skip
+            progress("its smoke test")
             return self._smoke(made, spec, plugin, cancelled)
         except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)

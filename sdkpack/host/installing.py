@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,10 @@ __all__ = ["Installer", "python_of"]
 _TIME_LIMIT_S: Final = 3600.0
 _LITTLE_BYTES: Final = 8 << 20
 _TAIL_BYTES: Final = 1 << 16
-_NO_SPACE: Final = os.strerror(errno.ENOSPC).lower()
+_LINE_BYTES: Final = 500
+_WORDS: Final = 12
+_TELL_EVERY_S: Final = 0.5
+_NO_SPACE: Final = tuple(os.strerror(code).lower() for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _REASONS: Final = (
     re.compile(r"no solution found.*", re.IGNORECASE),
     re.compile(r"^error:? .*(?:requirement|distribution|resolv|conflict|index|invalid|failed|wheel).*", re.IGNORECASE),
@@ -46,12 +50,14 @@ class Installer:
         output: gets what the tools print.
         log: where that is, for messages.
         cancelled: asked while tools run.
+        progress: told now and then what an installer is at.
     """
 
     environ: Mapping[str, str]
     output: IO[bytes]
     log: Path
     cancelled: Callable[[], bool]
+    progress: Callable[[str], None] = lambda _: None
 
     def build(self, folder: Path, python: Python, requirements: Sequence[str]) -> None:
         """Makes an environment at `folder` and installs `requirements` into it.
@@ -100,7 +106,7 @@ class Installer:
         environ = {name: value for name, value in environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
         code = supervise(
             argv, folder=folder, output=self.output, environment=environ, timeout_s=_TIME_LIMIT_S,
-            cancelled=self.cancelled, where="environment",
+            cancelled=self.cancelled, where="environment", watch=_Watch(self.log, self.progress),
         )  # fmt: skip
         if code != 0:
             raise self._failure(argv[0], code)
@@ -110,7 +116,7 @@ class Installer:
         see = f"its log is {self.log}"
         # The log may stand on the same disk, and be empty for that reason.
         full = shutil.disk_usage(self.log.parent).free < _LITTLE_BYTES
-        if full or _NO_SPACE in text.lower() or "no space left" in text.lower():
+        if full or any(words in text.lower() for words in (*_NO_SPACE, "no space left")):
             return OutputError(
                 "the disk is full: an environment was being built",
                 hint=f"free some space (sdkpack plugins env list shows what environments take); {see}",
@@ -126,6 +132,33 @@ class Installer:
         self.output.flush()
         data = self.log.read_bytes()[-_TAIL_BYTES:]
         return re.sub(r"\x1b\[[0-9;]*m", "", data.decode(errors="replace"))
+
+
+class _Watch:
+    """Passes on the last line that an installer wrote, and for how long it has been at it."""
+
+    def __init__(self, log: Path, progress: Callable[[str], None]) -> None:
+        self._log = log
+        self._progress = progress
+        self._begin_s = self._next_s = time.monotonic()
+
+    def __call__(self, _: int) -> None:
+        now = time.monotonic()
+        if now < self._next_s:
+            return
+        self._next_s = now + _TELL_EVERY_S
+        with self._log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LINE_BYTES))
+            words = _plain(file.read()).split()[:_WORDS]
+        self._progress(f"{now - self._begin_s:.0f} s {' '.join(words)}".strip())
+
+
+def _plain(data: bytes) -> str:
+    """Its last line that is no warning, without what moves a terminal's cursor."""
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", data.decode(errors="replace"))
+    lines = [line.strip() for line in re.split(r"[\r\n]", text)]
+    told = [line for line in lines if line and not line.lower().startswith("warning")]
+    return "".join(char for char in told[-1] if char.isprintable()) if told else ""
 
 
 def _python_with_pip(python: Python) -> Path | None:

@@ -114,6 +114,7 @@ class WorkerProcess:
         folders = [self._folder] if orders.scratch else []
         self._watch = Watcher(orders.limits, folders, None, orders.plugin)
         self._printed = bytearray()
+        self._killed = False
         self._poll = select.poll()
         self._poll.register(self._log_fd, select.POLLIN)
         # Also for one that nobody closed.
@@ -180,6 +181,13 @@ class WorkerProcess:
             self._drain()
             self._finalize()
         return _tail(self._printed)
+
+    def kill(self) -> None:
+        """Ends it from another thread than the one that asks it, whose call then fails."""
+        if self._finalize.alive:
+            self._killed = True
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     # Inner --------------------------------------------------------------------------------------------------------
     def _prepare(self, orders: Orders, channel_fd: int, told_fd: int) -> None:
@@ -264,6 +272,8 @@ class WorkerProcess:
     def _crash(self) -> RunError:
         ended = has_ended(self._process, _END_S)
         printed = self.end()
+        if self._killed:
+            return RunError(f"the session was closed while {self._plugin!r} was still running")
         if not ended:
             return RunError(f"the process of {self._plugin!r} stopped answering and was ended", hint=_said(printed))
         code = passed_on(self._process.returncode)

@@ -61,6 +61,8 @@ class PluginState:
     api: tuple[int, int] | None
     reason: str = ""
     """Why it is not used; empty where it is."""
+    mend: str = ""
+    """What to do about that; empty where it is used or left out."""
     rows: tuple[PluginInfo, ...] = ()
     left_out: bool = False
     """Not used because the user chose so: nothing to mend."""
@@ -113,25 +115,38 @@ def load_plugin(name: str, module_name: str, distribution: str, version: str) ->
     """Imports a plugin and asks it for its rows; never raises, ^C aside."""
     api: tuple[int, int] | None = None
     rows: tuple[PluginInfo, ...] = ()
-    reason = ""
+    reason = mend = ""
     try:
         module = import_quietly(module_name)
         api = _api_of(module)
         rows = _ask(module, name)
     except _RefusedError as error:
-        reason = str(error)
+        reason, mend = str(error), error.mend
     except (Exception, SystemExit) as error:
         # Not ImportError alone: what a plugin's modules raise is up to them, sys.exit() included. ^C passes.
         reason = f"{type(error).__name__}: {error}".removesuffix(": ")
     if reason:
         _log.debug("plugin %s did not load: %s", name, reason)
+    if reason and not mend and distribution:
+        # Also where a requirement is missing: pip brings those of what is installed already.
+        mend = f"pip install --upgrade {distribution}, or pip uninstall it"
     return PluginState(
-        name=name, module=module_name, distribution=distribution, version=version, api=api, reason=reason, rows=rows
-    )
+        name=name, module=module_name, distribution=distribution, version=version, api=api, reason=reason, mend=mend,
+        rows=rows,
+    )  # fmt: skip
 
 
 class _RefusedError(Exception):
-    """Why a plugin is not used, in words for its author."""
+    """Why a plugin is not used, in words for its author.
+
+    Args:
+        text: the reason.
+        mend: what a user can do about it, where that is something else than another version of the plugin.
+    """
+
+    def __init__(self, text: str, *, mend: str = "") -> None:
+        super().__init__(text)
+        self.mend = mend
 
 
 def _api_of(module: object) -> tuple[int, int]:
@@ -140,7 +155,11 @@ def _api_of(module: object) -> tuple[int, int]:
         raise _RefusedError("does not say which plugin API it is for: SDKPACK_API = (1, 0) is missing")
     if api[0] != API_VERSION[0] or api[1] > API_VERSION[1]:
         have = ".".join(map(str, API_VERSION))
-        raise _RefusedError(f"is for plugin API {api[0]}.{api[1]}, this sdkpack has {have}")
+        newer = (api[0], api[1]) > API_VERSION
+        raise _RefusedError(
+            f"is for plugin API {api[0]}.{api[1]}, this sdkpack has {have}",
+            mend="pip install --upgrade sdkpack" if newer else "",
+        )
     return api[0], api[1]
 
 

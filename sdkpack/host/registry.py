@@ -220,7 +220,8 @@ def _load_installed(name: str, module: str, distribution: str, version: str, cho
 
 def _absent(name: str, chosen: Choices) -> PluginState:
     reason = f"named in {chosen.allowed_by}, but not installed"
-    return PluginState(name=name, module="", distribution="", version="", api=None, reason=reason)
+    mend = f"install what brings it, or take it out of {chosen.allowed_by}"
+    return PluginState(name=name, module="", distribution="", version="", api=None, reason=reason, mend=mend)
 
 
 def _callable_names(info: PluginInfo) -> Sequence[str]:

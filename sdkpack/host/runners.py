@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import stat
 import threading
@@ -28,8 +29,11 @@ __all__ = ["RemoteRunner", "RemoteSession"]
 
 ResultT = TypeVar("ResultT")
 
+_log = logging.getLogger("sdkpack.host")
+
 _ASK_LIMIT_S: Final = 60.0
 _CLOSE_LIMIT_S: Final = 10.0
+_BUSY_S: Final = 1.0
 _ERRORS: Final[Mapping[str, type[SdkpackError]]] = {"E702": RunError, "E701": InputError}
 _NO_DEVICES: Final = frozenset(
     {"shm", "pts", "mqueue", "hugepages", "input", "block", "disk", "mapper", "fd", "snd", "char", "cpu", "vfio", "net"}
@@ -143,25 +147,40 @@ class RemoteSession:
             return outputs
 
     def close(self) -> None:
-        """Lets it tidy up, then ends its process group; may be called twice."""
-        with self._lock:
-            self._closed = True
-            worker, self._worker = self._worker, None
-            if worker is not None:
-                if worker.alive:
-                    # It is ended in any case; how is of no matter to who closes.
-                    with suppress(SdkpackError, WorkerError):
-                        worker.ask({"call": "close"}, limit_s=_CLOSE_LIMIT_S)
-                worker.end()
-            if self._hold is not None:
-                hold, self._hold = self._hold, None
-                hold.__exit__(None, None, None)
+        """Lets it tidy up, then ends its process group; may be called twice, and from any thread.
+
+        A call that nobody waits for any more, after ^C, is ended with its process.
+        """
+        self._closed = True
+        if not self._lock.acquire(timeout=_BUSY_S):
+            if (worker := self._worker) is not None:
+                worker.kill()
+            self._lock.acquire()
+        try:
+            self._close()
+        finally:
+            self._lock.release()
+
+    def _close(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            if worker.alive:
+                # It is ended in any case; how is of no matter to who closes.
+                with suppress(SdkpackError, WorkerError):
+                    worker.ask({"call": "close"}, limit_s=_CLOSE_LIMIT_S)
+            worker.end()
+        if self._hold is not None:
+            hold, self._hold = self._hold, None
+            hold.__exit__(None, None, None)
 
     def _started(self) -> WorkerProcess:
         if self._worker is not None and self._worker.alive:
             return self._worker
         if self._worker is not None:
-            self._worker.end()
+            printed = self._worker.end()
+            _log.warning(
+                "the process of %s had ended and is started anew%s", self._runner.name, printed and f": {printed}"
+            )
         if self._hold is None:
             self._hold = self._runner.using()
             self._hold.__enter__()
@@ -171,15 +190,16 @@ class RemoteSession:
         finally:
             for file in files.values():
                 os.close(file.fd)
+        self._worker = worker
         request = dataclasses.replace(self._request, files={}, cache=None)
         head = {"call": "open", "request": _encoded(request), "files": worker.files}
         try:
             asked(worker, self._runner.name, head, limit_s=self._runner.time_limit_s)
         except BaseException:
+            self._worker = None
             worker.end()
             raise
         self.enforced = worker.enforced
-        self._worker = worker
         return worker
 
 

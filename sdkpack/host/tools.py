@@ -60,11 +60,13 @@ class ToolHost:
         environ: the user's variables; a toolchain gets none of them.
         tell: told what takes long: the build of an environment.
         cancelled: asked meanwhile.
+        progress: told meanwhile of what, how far (None: nobody knows), and at what that is.
     """
 
     environ: Mapping[str, str]
     tell: Callable[[str], None] = lambda _: None
     cancelled: Callable[[], bool] = lambda: False
+    progress: Callable[[str, float | None, str], None] = lambda *_: None
     environments: Environments = field(init=False)
 
     def __post_init__(self) -> None:
@@ -110,7 +112,8 @@ class ToolHost:
         if half.environment is None:
             return None
         return self.environments.ensure(
-            half.environment, plugin=row.info.name, tell=self.tell, cancelled=self.cancelled
+            half.environment, plugin=row.info.name, tell=self.tell, cancelled=self.cancelled,
+            progress=lambda text: self.progress(f"environment of {row.info.name}", None, text),
         )  # fmt: skip
 
     def grants_network(self, row: Registered[Any]) -> bool:

@@ -92,7 +92,11 @@ class _Part:
             self.session.close()
             return
         try:
-            self.owner.call(self.session.close)
+            if isinstance(self.session, RemoteSession):
+                # From here: the owner may be waiting for a call that hangs, which this ends.
+                self.session.close()
+            else:
+                self.owner.call(self.session.close)
         finally:
             self.owner.close()
 

@@ -95,7 +95,7 @@ class ModelChangeConformance(ToolConformance):
     def test_inputs_and_outputs_keep_names_types_and_shapes(self, tool: Any, tmp_path: Path) -> None:
         for name, model in self.models().items():
             change = self.changed(tool, self.request_of(model, tmp_path / name), tmp_path / f"{name}-made")
-            assert_same_signature(change.before, change.after)
+            assert_same_signature(change.before, change.after, symbols=self.kind == "optimizer")
 
     def test_a_model_with_its_weights_beside_it(self, tool: Any, tmp_path: Path) -> None:
         """What is larger than 256 MiB comes that way."""

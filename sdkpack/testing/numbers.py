@@ -98,13 +98,14 @@ def worst_error(found: Arrays, expected: Arrays) -> float:
     return max(judge(name, found[name], expected[name], tolerance=0.0).difference.normalized_error for name in expected)
 
 
-def assert_same_signature(before: Imported, after: Imported) -> None:
-    """Names, types and shapes of inputs and outputs are the same; an open dimension may have another name."""
+def assert_same_signature(before: Imported, after: Imported, *, symbols: bool = False) -> None:
+    """Names, types, order and shapes of inputs and outputs are the same; with `symbols`, the names of open dimensions
+    too."""
     for what, old, new in (("inputs", before.inputs, after.inputs), ("outputs", before.outputs, after.outputs)):
-        assert [_plain(spec) for spec in new] == [_plain(spec) for spec in old], (
+        assert [_plain(spec, symbols) for spec in new] == [_plain(spec, symbols) for spec in old], (
             f"the {what} are {', '.join(map(str, new)) or 'none'}, expected {', '.join(map(str, old))}"
         )
 
 
-def _plain(spec: TensorSpec) -> tuple[str, str, tuple[int | None, ...]]:
-    return spec.name, spec.dtype, tuple(dim if isinstance(dim, int) else None for dim in spec.shape)
+def _plain(spec: TensorSpec, symbols: bool) -> tuple[str, str, tuple[int | str | None, ...]]:
+    return spec.name, spec.dtype, tuple(dim if symbols or isinstance(dim, int) else None for dim in spec.shape)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,7 +43,7 @@ class OptimizerConformance(ModelChangeConformance):
     tolerance: ClassVar[float] = tolerance_for("float32")
 
     def models(self) -> Mapping[str, Any]:
-        """`ModelProto`s by name; override it with models that it changes."""
+        """`ModelProto`s by name; override it with models that it changes. The first is packed."""
         return {"redundant": redundant(), **small_models()}
 
     def row(self) -> Registered[OptimizerInfo]:
@@ -75,6 +77,27 @@ class OptimizerConformance(ModelChangeConformance):
         if not modified:
             pytest.skip("it changed none of the models: give some that it changes, override models()")
 
+    def test_a_second_run_changes_nothing(self, tool: Any, tmp_path: Path) -> None:
+        """Passes run in rounds until none changes anything: one that always does would never let them end."""
+        for name, model in self.models().items():
+            request = self.request_of(model, tmp_path / name)
+            first = self.call(tool, request, tmp_path / f"{name}-first")
+            again = replace(request, model=replace(request.model, path=first.model))
+            second = self.call(tool, again, tmp_path / f"{name}-second")
+            assert not second.modified, f"{name}: it changes what it made itself"
+
+    def test_opsets_and_domains_stay_where_they_may_be(self, tool: Any, tmp_path: Path) -> None:
+        for name, model in self.models().items():
+            request = self.request_of(model, tmp_path / name)
+            version = next(entry.version for entry in model.opset_import if not entry.domain)
+            request = replace(request, opsets=(version, version), domains=("",))
+            change = self.changed(tool, request, tmp_path / f"{name}-made")
+            found = dict(change.after.opsets)
+            assert found.get("") == version, f"{name}: asked for opset {version}, it gave {found.get('')}"
+            used = {domain for domain, _ in change.after.operators}
+            known = {domain for domain, _ in change.before.operators} | {""}
+            assert used <= known, f"{name}: it brought in operators of {', '.join(sorted(used - known))}"
+
     def test_packed_sealed_verified_and_run_is_what_the_model_before_computes(self, tmp_path: Path) -> None:
         import sdkpack
         from sdkpack.session.golden import recorded_inputs
@@ -82,16 +105,24 @@ class OptimizerConformance(ModelChangeConformance):
         tool = open_declared(self.row(), self.half())
         if not tool.probe().ok:
             pytest.skip("its toolchain is not here")
-        change = self.changed(tool, self.request(tmp_path / "input"), tmp_path / "made")
+        model = next(iter(self.models().values()))
         folder = tmp_path / "project"
         folder.mkdir()
-        onnx.save(onnx.load(change.result.model), str(folder / "net.onnx"))
-        (folder / "recipe.toml").write_text(
-            'recipe = 1\nbundle = { name = "conformance", version = "1.0.0" }\nmodels.net.source = "net.onnx"\n'
-            f'targets.it.runtime = "{self.whole_runtime()}"\n'
-            '[encrypt]\nrecipients = ["customer.pub"]\n[sign]\nkey = "publisher.key"\n',
-            encoding="utf-8",
-        )
+        onnx.save(model, str(folder / "net.onnx"))
+        lines = [
+            "recipe = 1",
+            'bundle = { name = "conformance", version = "1.0.0" }',
+            'models.net.source = "net.onnx"',
+            # What sdkpack has to undo is an error here; in a build it would be a warning.
+            'models.net.optimize.level = "none"',
+            "models.net.optimize.strict = true",
+            f"models.net.optimize.passes.{json.dumps(self.optimizer)} = true",
+            *(f"models.net.optimize.with.{json.dumps(self.optimizer)}.{key} = {json.dumps(value)}"
+              for key, value in self.params.items()),
+            f"targets.it.runtime = {json.dumps(self.whole_runtime())}",
+            "[encrypt]", 'recipients = ["customer.pub"]', "[sign]", 'key = "publisher.key"',
+        ]  # fmt: skip
+        (folder / "recipe.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
         write_keys(folder)
         with Store(folder / "store") as store:
             result = pack(folder, registry=self.registry, store=store, out=folder / "out.sdkpack", sealed=True)
@@ -101,7 +132,8 @@ class OptimizerConformance(ModelChangeConformance):
             golden = session.manifest.models["net"].golden
             assert golden is not None
             inputs = recorded_inputs(session.bundle, golden)
-            expected = Laboratory(tmp_path / "made").run(change.before, inputs)
+            laboratory = Laboratory(tmp_path / "before")
+            expected = laboratory.run(laboratory.read(folder / "net.onnx"), inputs)
             wrong = differences(session.run("net", inputs), expected, tolerance=self.tolerance)
         assert not wrong, "; ".join(wrong)
 

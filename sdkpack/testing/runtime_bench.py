@@ -16,7 +16,7 @@ import pytest
 from sdkpack.build.pack import PackResult, pack
 from sdkpack.build.store import Store
 from sdkpack.host.params import ParamSchema
-from sdkpack.host.registry import Registered, load_class
+from sdkpack.host.registry import Registered
 from sdkpack.model.sample import make_samples
 from sdkpack.plugin.info import RuntimeInfo
 from sdkpack.plugin.runtime import (
@@ -29,6 +29,7 @@ from sdkpack.plugin.runtime import (
     RunnerSession,
 )
 from sdkpack.session.blobs import FileBlob
+from sdkpack.session.choice import load_runner
 from sdkpack.session.models import LoadedModel
 from sdkpack.testing.apart import open_declared
 from sdkpack.testing.base import Conformance
@@ -84,8 +85,7 @@ class RuntimeBench(Conformance):
         half = self.row().info.runner
         if half is None:
             pytest.skip("the runtime has no runner half")
-        made: Runner = load_class(self.row(), half.load)()
-        return made
+        return load_runner(self.row())
 
     def wanted_precisions(self) -> Sequence[str]:
         return self.precisions or self.row().info.precisions
@@ -128,12 +128,12 @@ class RuntimeBench(Conformance):
         with closing(open_compiled(model, bench.facts, self.registry)) as loaded:
             yield loaded, inputs, model
 
-    def packed(self, name: str, folder: Path, precision: str, *, sealed: bool = False) -> PackResult:
+    def packed(self, name: str, folder: Path, precision: str, *, sealed: bool = False, model: Any = None) -> PackResult:
         """The model in a bundle, made by `pack` from a recipe; comparing with ONNX's reference is a part of that."""
         self.compiler()
         self.runner()
         folder.mkdir(parents=True)
-        model = self.models()[name]
+        model = model or self.models()[name]
         onnx.save(model, str(folder / "model.onnx"))
         samples = self.samples(inputs_of(model), folder) if self.samples_per_model else ()
         (folder / "recipe.toml").write_text(self._recipe(name, precision, samples, sealed=sealed), encoding="utf-8")

@@ -28,6 +28,8 @@ CANCEL_S: Final = 5.0
 """A cancelled step ends within this time."""
 
 _STARTED_S: Final = 0.5
+_TOOLS: Final = pytest.StashKey[dict[str, tuple[Any, Probe]]]()
+"""Of a test class: the tools by way, with what their probes said."""
 
 
 class ToolConformance(Conformance):
@@ -52,8 +54,12 @@ class ToolConformance(Conformance):
     @pytest.fixture(params=WAYS)
     def tool(self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
         """The tool, once in this process and once as a job; skipped where its toolchain is not here."""
-        made = open_tool(self.row(), self.half(), request.param, tmp_path_factory.mktemp("host"))
-        probe = made.probe()
+        # Opened and asked once a class: a job costs as much as many a test.
+        tools = request.node.getparent(pytest.Class).stash.setdefault(_TOOLS, {})
+        if request.param not in tools:
+            made = open_tool(self.row(), self.half(), request.param, tmp_path_factory.mktemp("host"))
+            tools[request.param] = made, made.probe()
+        made, probe = tools[request.param]
         if not probe.ok:
             pytest.skip(f"its toolchain is not here: {probe.missing}")
         return made

@@ -54,3 +54,35 @@ def test_a_file_that_is_there_stays(project: Path, sdkpack) -> None:  # type: ig
     assert (ended.code, "--force" in ended.err) == (1, True)
     assert (project / "mine.onnx").read_text() == "mine"
     assert sdkpack("convert", "net.onnx", "-o", "mine.onnx", "--force").code == 0
+
+
+def test_hints_say_what_the_command_line_has() -> None:
+    from sdkpack.cli.sources import hints_as_options
+    from sdkpack.errors import ModelError
+
+    said = {
+        'name it in the recipe: models.det1.convert.files.prototxt = "det1.prototxt"': (
+            "name it: --file prototxt=det1.prototxt"
+        ),
+        "fix them in the recipe: models.net.convert.with.constants.rate = 16000": (
+            "fix them: --set constants.rate=16000"
+        ),
+        "models.a-b.convert.allow_code = true": "--allow-code",
+        "known: models.net.convert.max_error": "known: --max-error",
+        "random: models.net.convert.compare = false": "random: --no-compare",
+        "name one in the recipe, for its model: convert.converter = 'acme.net'": "name one --converter acme.net",
+    }
+    for hint, expected in said.items():
+        with pytest.raises(ModelError) as error, hints_as_options():
+            raise ModelError("no", hint=hint)
+        assert error.value.hint == expected
+
+
+def test_settings_with_dots_are_tables() -> None:
+    import click
+
+    from sdkpack.cli.sources import nested
+
+    assert nested([("a.b", 1), ("a.c.d", 2), ("e", 3)]) == {"a": {"b": 1, "c": {"d": 2}}, "e": 3}
+    with pytest.raises(click.UsageError, match="'a' has a value already"):
+        nested([("a", 1), ("a.b", 2)])

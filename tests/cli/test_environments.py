@@ -76,6 +76,52 @@ def test_environments_are_listed_built_checked_and_removed(installed: Path, sdkp
     assert sdkpack("plugins", "env", "list", "--json").json["environments"] == []
 
 
+MORE = PLUGIN.replace(
+    "    return [ConverterInfo(",
+    """    bad = EnvironmentSpec(requirements=("acme-not-there==1",), smoke_test="", size_bytes=3 << 20)
+    other = Half(load="acme_toy_plugin:Converter", isolation="environment", environment=bad)
+    return [ConverterInfo(name="acme.bad", summary="", half=other, reads=("a/b",)), ConverterInfo(""",
+).replace('smoke_test=""', 'smoke_test="import x"')
+
+
+def test_one_that_cannot_be_built_keeps_no_other_from_it(  # type: ignore[no-untyped-def]
+    installed: Path, sdkpack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (installed.parent / "site" / "acme_toy_plugin.py").write_text(MORE)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    assert "not built yet: acme.bad (about 3.0 MiB), acme.toy" in sdkpack("plugins", "env", "list").out
+    ended = sdkpack("plugins", "env", "build", "--json")
+    assert ended.code == 5
+    assert ended.json["ok"] is False
+    assert [one["used_by"] for one in ended.json["environments"]] == [["acme.toy"]]
+    [failed] = ended.json["failed"]
+    assert (failed["plugin"], failed["code"]) == ("acme.bad", "E501")
+    assert "acme-not-there" in failed["message"]
+    ended = sdkpack("plugins", "env", "build")
+    assert "error E501: acme.bad: " in ended.err
+    assert "acme.toy" in ended.out
+
+
+def test_a_build_shows_how_it_goes(installed: Path) -> None:
+    """What a terminal sees; elsewhere one line says that it begins."""
+    from sdkpack.host.environments import Environments
+    from sdkpack.plugin import EnvironmentSpec
+
+    told: list[str] = []
+    spec = EnvironmentSpec(requirements=(), smoke_test="import time; time.sleep(0.1)")
+    Environments(installed, {"PATH": "/usr/bin:/bin"}).ensure(spec, plugin="acme.toy", progress=told.append)
+    assert told[0].startswith("0 s")
+    assert told[-1] == "its smoke test"
+
+
+def test_measures_have_their_units() -> None:
+    from sdkpack.cli.environments import _measure_text
+
+    assert _measure_text("memory", str(3 << 30)) == "3.0 GiB of address space"
+    assert _measure_text("processor time", "600") == "600 s"
+    assert _measure_text("files", "landlock 7") == "landlock 7"
+
+
 def test_a_plugin_without_an_environment_is_told(installed: Path, sdkpack) -> None:  # type: ignore[no-untyped-def]
     ended = sdkpack("plugins", "env", "build", "float16")
     assert ended.code == 5

@@ -57,6 +57,7 @@ def test_both_work_in_one_pack(environments: Path, tmp_path: Path, monkeypatch: 
         assert "protobuf 4.25.8" in fingerprints["one/convert"]
         assert "protobuf 7." in fingerprints["two/convert"]
         for finding in (f for model in result.manifest.models.values() for f in model.variants[0].evidence):
-            assert finding.passed
+            # The converters cannot run their sources, and the bundle says so.
+            assert finding.passed or (finding.check == "conversion" and "not compared" in (finding.note or ""))
         again = pack(tmp_path, registry=registry, store=store, out=tmp_path / "again.sdkpack")
         assert (again.ran, again.identity) == (0, result.identity)

@@ -296,3 +296,68 @@ def test_it_conforms(vendor: Vendor) -> None:
     ended = vendor.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", vendor.folder, test)
     assert ended.code == 0, ended.out
     assert " failed" not in ended.out
+
+
+APART = """
+from dataclasses import replace
+from acme_npu2 import plugin
+from sdkpack.plugin import EnvironmentSpec, Half, hookimpl
+
+SDKPACK_API = (1, 0)
+
+
+@hookimpl
+def sdkpack_runtimes():
+    [info] = plugin.sdkpack_runtimes()
+    environment = EnvironmentSpec(requirements=("numpy==NUMPY",), smoke_test="import numpy")
+    runner = Half(load=info.runner.load, isolation="environment", environment=environment)
+    return [replace(info, runner=runner)]
+"""
+RUN_APART = """
+import json, os, signal, sys
+from pathlib import Path
+import numpy as np
+import sdkpack
+from sdkpack.errors import PluginError
+from sdkpack.host.registry import Registry
+from sdkpack.host.tools import ToolHost
+
+OTHERS = ["sdkpack.builtin.plugin", "sdkpack_onnxruntime.plugin", "sdkpack_vision.plugin"]
+image = np.load("red.npy")
+answers = {}
+for mine in ("acme_npu2.plugin", "npu2_apart"):
+    if mine == "npu2_apart":
+        [row] = Registry.of_modules([mine]).runtimes()
+        try:
+            ToolHost(environ=dict(os.environ)).environments.ensure(row.info.runner.environment, plugin="acme.npu2")
+        except PluginError as error:
+            sys.exit(f"no index: {error}")
+    with sdkpack.open(sys.argv[1], allow_unsigned=True, plugins=[*OTHERS, mine], targets=["npu"]) as session:
+        first = session.run("tell", image=image)
+        if mine == "npu2_apart":
+            # Every process that this one started: the launchers, with whom the drivers end.
+            for path in Path("/proc").glob("[0-9]*/stat"):
+                if path.read_text().rpartition(")")[2].split()[1] == str(os.getpid()):
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+        again = session.run("tell", image=image)
+        answers[mine] = [repr(first), repr(again), session.info()["models"]["colour"].get("isolation", {})]
+print(json.dumps(answers))
+"""
+
+
+def test_its_driver_may_run_apart(vendor: Vendor, bundle: Path) -> None:
+    """It loads by path only, knows nothing of processes, and gives the same answers."""
+    import numpy as np
+
+    (vendor.site / "npu2_apart.py").write_text(APART.replace("NUMPY", np.__version__))
+    ended = vendor.python(
+        "-c", RUN_APART, bundle, SDKPACK_ENVIRONMENTS=str(ROOT / "build" / "envs" / "runners")
+    )  # fmt: skip
+    if ended.err.startswith("no index"):
+        pytest.skip(ended.err)
+    assert ended.code == 0, ended.err
+    inside, apart = ended.json.values()
+    assert apart[0] == apart[1] == inside[0]
+    assert not inside[2]
+    assert set(apart[2]) == {"acme.npu2"}
+    assert "files" in apart[2]["acme.npu2"]

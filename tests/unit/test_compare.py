@@ -98,3 +98,11 @@ def test_scale_does_not_matter(scale: float) -> None:
 
 def test_an_unknown_precision_gets_the_loosest_tolerance() -> None:
     assert tolerance_for("int4") == max(TOLERANCES[name] for name in ("float32", "float16", "bfloat16", "int8"))
+
+
+def test_text_is_compared_whatever_the_width_of_its_array() -> None:
+    short, wide = np.array(["a", "bc"]), np.array(["a", "bc"], dtype="<U9")
+    assert compare(short, wide).normalized_error == 0
+    assert compare(short.astype(object), wide).normalized_error == 0
+    assert compare(np.array(["a", "bd"]), wide).reason == "text differs"
+    assert "element type" in compare(np.array([1, 2]), wide).reason

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from onnx import helper
 
 from plugins.caffe.tests.nets import inputs_text, write
+from plugins.caffe.tests.onnx_nets import model
 from sdkpack.testing import ConverterConformance, SourceCase
 
 NET = inputs_text([(1, 4)]) + (
@@ -28,3 +30,13 @@ class TestCaffe(ConverterConformance):
         return [
             SourceCase(source=caffemodel, files={"prototxt": prototxt}, samples=({"in0": x},), expected=(expected,))
         ]
+
+
+class TestCaffeWriter(ConverterConformance):
+    converter = "caffe.writer"
+
+    def sources(self, folder: Path) -> Sequence[SourceCase]:
+        node = helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=1)
+        path = folder / "net.onnx"
+        path.write_bytes(model([node], {"x": (1, 4)}, ["y"], {"w": WEIGHTS, "b": BIAS}))
+        return [SourceCase(source=path)]

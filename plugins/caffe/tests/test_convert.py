@@ -117,3 +117,25 @@ def test_its_toolchain_is_told() -> None:
     probe = CaffeConverter().probe()
     assert probe.ok
     assert "protobuf" in probe.fingerprint
+
+
+def test_opencv_is_asked_only_where_it_is_right() -> None:
+    from sdkpack_caffe import opencv
+    from sdkpack_caffe.prototxt import Layer, Network
+    from sdkpack_caffe.schema import network_class
+
+    def net(kind: str, **fields: object) -> Network:
+        made = network_class()().layer.add()
+        for name, value in fields.items():
+            holder = getattr(made, name)
+            for key, setting in value.items():  # type: ignore[attr-defined]
+                setattr(holder, key, setting)
+        layer = Layer(name="one", type=kind, bottoms=("x",), tops=("y",), fields=made)
+        return Network(name="n", inputs=(("x", (1, 3, 4, 4)),), layers=(layer,))
+
+    assert opencv.version(), "the tests' own environment has it"
+    assert opencv.why_not(net("ReLU")) == ""
+    assert opencv.why_not(net("LRN", lrn_param={"k": 1.0})) == ""
+    assert "it ignores k" in opencv.why_not(net("LRN", lrn_param={"k": 2.0}))
+    assert "it ignores transpose" in opencv.why_not(net("InnerProduct", inner_product_param={"transpose": True}))
+    assert "layer 'one' (DetectionOutput)" in opencv.why_not(net("DetectionOutput"))

@@ -150,6 +150,23 @@ def test_all_missing_weights_are_named(tmp_path: Path) -> None:
     assert "2 layers cannot be converted" in str(error)
 
 
+def test_weights_of_another_network_are_told(tmp_path: Path) -> None:
+    error = refused(tmp_path, NET, {"c1": [np.zeros(1, "f4")], "c2": [np.zeros(2, "f4")]})
+    assert len(error.problems) == 4
+    assert error.hint == "is it the caffemodel of another network? it has weights of the layers 'c1', 'c2'"
+
+
+@pytest.mark.parametrize("rule", ["include { phase: TRAIN }", "exclude { phase: TEST }"])
+def test_data_of_the_training_phase_alone(rule: str, tmp_path: Path) -> None:
+    """The layers are for any phase, and what they begin with is for training."""
+    data = f'layer {{ name: "data" type: "Data" top: "in0" top: "label" {rule} }}\n'
+    error = refused(tmp_path, data + CONV)
+    assert "is for training: layer 'data' (Data) reads a data set" in str(error)
+    assert error.hint.endswith("convert.with.shapes = { in0 = [1, 3, 224, 224] }")
+    found = run(tmp_path, data + CONV + LOSSES.replace("fc", "conv"), weights(), X, shapes={"in0": (1, 2, 6, 6)})
+    assert np.array_equal(found["extra"], np.maximum(run(tmp_path, INPUT + CONV, weights(), X)["conv"], 0))
+
+
 def test_a_blob_too_many_is_told(tmp_path: Path) -> None:
     blobs = weights()
     blobs["conv"].append(np.zeros(3, "f4"))

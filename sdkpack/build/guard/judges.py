@@ -19,7 +19,7 @@ from sdkpack.host.registry import Registry
 from sdkpack.host.tools import ToolHost
 from sdkpack.plugin.runtime import CompileRequest
 
-__all__ = ["Judge", "ReferenceJudge", "Run", "RuntimeJudge", "find_judge"]
+__all__ = ["Judge", "LazyJudge", "ReferenceJudge", "Run", "RuntimeJudge", "find_judge"]
 
 Run = Callable[[Arrays], Arrays]
 
@@ -99,6 +99,19 @@ class ReferenceJudge:
                 raise StepError(str(error)) from error
 
         yield run
+
+
+@dataclass(slots=True)
+class LazyJudge:
+    """The judge of one build, looked for when it is first needed."""
+
+    registry: Registry
+    tools: ToolHost
+    _found: Judge | None = None
+
+    def __call__(self) -> Judge:
+        self._found = self._found or find_judge(self.registry, self.tools)
+        return self._found
 
 
 def find_judge(registry: Registry, tools: ToolHost) -> Judge:

@@ -8,13 +8,17 @@ Where an output differs, the first tensor of the graph that does is looked for a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sdkpack.build.context import BuildContext
 from sdkpack.build.digests import digest_bytes
+from sdkpack.build.guard.candidate import Candidate
+from sdkpack.build.guard.judges import Judge, ReferenceJudge, Run
 from sdkpack.build.npz import write_npz
 from sdkpack.build.runner import Results, Step
 from sdkpack.build.steps.calibration import lay_out
@@ -27,11 +31,14 @@ from sdkpack.build.steps.reference import NotComparableError, reference_name, ru
 from sdkpack.build.steps.samples import Arrays, fit_samples, given_shapes
 from sdkpack.build.store import Store, StoredResult
 from sdkpack.compare import tolerance_for
-from sdkpack.errors import ModelError, ParityError, PluginBrokenError, SdkpackError, StepError
+from sdkpack.errors import ModelError, ParityError, PluginBrokenError, RunError, SdkpackError, StepError
 from sdkpack.plugin.converter import EvaluateRequest, EvaluateResult
 from sdkpack.session.npz import read_npz
+from sdkpack.types import TensorSpec
 
 __all__ = ["EVALUATE", "check_step"]
+
+ResultT = TypeVar("ResultT")
 
 EVALUATE: Final = "evaluate"
 """The capability of converters that run the source."""
@@ -54,6 +61,7 @@ def check_step(
     *,
     sample: Mapping[str, Sequence[int]],
     settings: ParitySettings,
+    judge: Judge,
     store: Store,
     core: str,
 ) -> Step:
@@ -64,6 +72,7 @@ def check_step(
         converted: the step that did.
         sample: shapes of the inputs, where the author states them.
         settings: seed, and how long the reference may take.
+        judge: runs the ONNX model where the reference cannot, and where it differs.
         store: where the model is.
         core: fingerprint of sdkpack and of the libraries that the comparison uses.
     """
@@ -71,7 +80,7 @@ def check_step(
         id=f"{conversion.model}/check",
         kind="check",
         plugin=conversion.row.info.name,
-        fingerprint=f"{converted.plan.fingerprint}; {core}",
+        fingerprint=f"{converted.plan.fingerprint}; {judge.fingerprint}; {core}",
         params={
             "sample": {name: list(shape) for name, shape in sample.items()},
             "parity": settings.as_json(),
@@ -81,7 +90,7 @@ def check_step(
         files=[stamp.digest for _, stamp in conversion.samples],
         after=(converted.plan,),
     )
-    work = _Work(conversion, converted.id, sample, settings, store)
+    work = _Work(conversion, converted.id, sample, settings, judge, store)
     return Step(plan=plan, work=work, after=(converted.id,), cacheable=converted.cacheable)
 
 
@@ -91,6 +100,7 @@ class _Work:
     converted: str
     sample: Mapping[str, Sequence[int]]
     settings: ParitySettings
+    judge: Judge
     store: Store
 
     def __call__(self, results: Results, context: BuildContext) -> StoredResult:
@@ -102,7 +112,7 @@ class _Work:
         run = _Run(self, model, context)
         context.progress(None, "comparing with the source")
         try:
-            return _with(model, run.compared(*run.onnx()))
+            return _with(model, run.compared())
         except NotComparableError as error:
             reason = f"not compared with its source: {error}"
             context.warn(reason)
@@ -137,6 +147,8 @@ class _Run:
     context: BuildContext
     notes: list[str] = field(default_factory=list)
     tools: dict[str, str] = field(default_factory=dict)
+    witness: str = field(default_factory=reference_name)
+    """What ran the ONNX model."""
     _asked: int = 0
 
     @property
@@ -150,42 +162,65 @@ class _Run:
 
     # Both sides ---------------------------------------------------------------------------------------------------
     def onnx(self) -> tuple[list[Arrays], list[Arrays]]:
-        """Inputs, and what the ONNX model gives for them.
+        """Inputs, and what the ONNX model gives for them: by the reference, else by the runtime that may judge.
 
         Raises:
-            NotComparableError: the reference cannot compute this model.
+            NotComparableError: neither can run this model.
         """
+        try:
+            return self._inputs(self._reference)
+        except NotComparableError as error:
+            self._note([f"run by {self.work.judge.name}: {error}"])
+            return self._judge_runs(self._inputs)
+
+    def _inputs(self, run: Run) -> tuple[list[Arrays], list[Arrays]]:
         conversion = self.work.conversion
         if conversion.samples:
-            laid = lay_out(conversion.samples[:_MAX_SAMPLES], self.model.inputs, self.context.aside("real"))
+            folder = self.context.work.parent / "real"
+            laid = lay_out(conversion.samples[:_MAX_SAMPLES], self.model.inputs, _empty(folder))
             real: list[Arrays] = [read_npz(path.read_bytes(), where=path.name) for path in laid]
-            return real, [self._reference(arrays) for arrays in real]
+            return real, [run(arrays) for arrays in real]
         specs = given_shapes(self.model.inputs, self.work.sample)
-        samples: list[Arrays] = []
-        outputs: list[Arrays] = []
+        found = [self._made(specs, run, number) for number in range(_MADE)]
+        return [inputs for inputs, _ in found], [outputs for _, outputs in found]
+
+    def _made(self, specs: Sequence[TensorSpec], run: Run, number: int) -> tuple[Arrays, Arrays]:
         failure: list[NotComparableError] = []
 
         def attempt(arrays: Arrays) -> Arrays:
             try:
-                return self._reference(arrays)
+                return run(arrays)
             except NotComparableError as error:
                 failure.append(error)
                 # A model's fault ends the search for sizes that it runs with; a step's is that of one size.
                 raise (ModelError if error.whatever else StepError)(str(error)) from error
 
-        for number in range(_MADE):
-            try:
-                made, found = fit_samples(
-                    specs, attempt, seed=self.work.settings.seed + number, what=f"model {self.name!r}",
-                    ranges=self.model.ranges,
-                )  # fmt: skip
-            except SdkpackError:
-                if failure:
-                    raise failure[0] from None
-                raise
-            samples.append(made)
-            outputs.append(found)
-        return samples, outputs
+        try:
+            return fit_samples(
+                specs, attempt, seed=self.work.settings.seed + number, what=f"model {self.name!r}",
+                ranges=self.model.ranges,
+            )  # fmt: skip
+        except SdkpackError:
+            if failure:
+                raise failure[0] from None
+            raise
+
+    def _judge_runs(self, call: Callable[[Run], ResultT]) -> ResultT:
+        """
+        Raises:
+            NotComparableError: there is no other than the reference, or it does not take the model.
+        """
+        if isinstance(self.work.judge, ReferenceJudge):
+            raise NotComparableError("no runtime that may judge is installed")
+        folder = _empty(self.context.work.parent / "judged")
+        path = model_input(self.name, self.model, self.work.store, folder).path
+        candidate = Candidate.read(path, name=self.name, folder=folder / "parts")
+        try:
+            with self.work.judge.opened(candidate, self.context.inside("judge")) as run:
+                self.witness = self.work.judge.name
+                return call(run)
+        except (StepError, RunError) as error:
+            raise NotComparableError(f"{self.work.judge.name} does not take it: {error.message}") from error
 
     def _reference(self, arrays: Arrays, inner: Sequence[str] = ()) -> dict[str, Any]:
         return run_reference(
@@ -241,7 +276,7 @@ class _Run:
                 self.context.warn(note)
 
     # What came of it ----------------------------------------------------------------------------------------------
-    def compared(self, samples: Sequence[Arrays], found: Sequence[Arrays]) -> list[dict[str, Any]]:
+    def compared(self) -> list[dict[str, Any]]:
         """The evidence.
 
         Raises:
@@ -249,18 +284,40 @@ class _Run:
             NotComparableError: the source cannot be run here.
             ParityError: an output differs.
         """
+        samples, found = self.onnx()
         first, again, *others = self.source([samples[0], *samples])
         self._check_steady(first, again)
+        expected = [again, *others]
+        worst, bad = self._worst(found, expected)
+        if bad is not None and self.witness == reference_name():
+            # The reference has faults of its own. Where the source and a runtime agree, it is outvoted, and named.
+            with suppress(NotComparableError):
+                judged = self._judge_runs(lambda run: [run(arrays) for arrays in samples])
+                second, still_bad = self._worst(judged, expected)
+                if still_bad is None:
+                    error = worst[bad[0]].difference.normalized_error
+                    self._note([f"{reference_name()} gives another {bad[0]!r} ({error:.3g}) than both of them"])
+                    worst, bad = second, None
+        if bad is not None:
+            self._refuse(worst[bad[0]], samples[bad[1]])
+        return [self._evidence(samples, list(worst.values()))]
+
+    def _worst(
+        self, found: Sequence[Arrays], expected: Sequence[Arrays]
+    ) -> tuple[dict[str, Verdict], tuple[str, int] | None]:
+        """For each output the verdict with the greatest error; and the first output and sample that do not pass."""
         worst: dict[str, Verdict] = {}
-        for arrays, onnx, source in zip(samples, found, [again, *others], strict=True):
+        bad: tuple[str, int] | None = None
+        for number, (onnx, source) in enumerate(zip(found, expected, strict=True)):
             for spec in self.model.outputs:
                 verdict = self._judged(spec.name, onnx[spec.name], source[spec.name])
                 known = worst.get(spec.name)
                 if known is None or _error(verdict) > _error(known):
                     worst[spec.name] = verdict
-            if not all(verdict.passed for verdict in worst.values()):
-                self._refuse(next(one for one in worst.values() if not one.passed), arrays)
-        return [self._evidence(samples, list(worst.values()))]
+                if not verdict.passed and bad is None:
+                    bad = (spec.name, number)
+                    worst[spec.name] = verdict
+        return worst, bad
 
     def _check_steady(self, first: Arrays, again: Arrays) -> None:
         for spec in self.model.outputs:
@@ -354,7 +411,7 @@ class _Run:
             "reference": f"the source, by {self.work.conversion.row.info.name}",
             "samples": [digest_bytes(write_npz(arrays)) for arrays in samples],
             "tensors": [verdict.as_json() for verdict in verdicts],
-            "where": {"kind": "host", "runtime": reference_name()},
+            "where": {"kind": "host", "runtime": self.witness},
             "tools": self.tools,
             "note": "; ".join([note, *self.notes]),
         }
@@ -362,3 +419,10 @@ class _Run:
 
 def _error(verdict: Verdict) -> float:
     return verdict.difference.normalized_error
+
+
+def _empty(folder: Path) -> Path:
+    """A folder with nothing in it, made anew where it is there already."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    return folder

@@ -5,7 +5,8 @@ What comes out is imported in the same step: checked, split into graph and weigh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from sdkpack.build.steps.importing import LIBRARIES, import_file
 from sdkpack.build.steps.keys import plan_step
 from sdkpack.build.store import Store, StoredResult
 from sdkpack.documents.recipe import ConvertSection
-from sdkpack.errors import PluginBrokenError, PluginError, UsageError
+from sdkpack.errors import ModelError, PluginBrokenError, PluginError, StepError, UsageError
 from sdkpack.host.params import ParamSchema
 from sdkpack.host.registry import Registered
 from sdkpack.host.tools import ToolHost
@@ -163,7 +164,9 @@ class _Work:
         made = self.conversion
         name = made.row.info.name
         context.progress(None, f"converting with {name}")
-        result = checked_result(made.converter.convert(made.request(), context), name, context)
+        with _naming(made):
+            answer = made.converter.convert(made.request(), context)
+        result = checked_result(answer, name, context)
         made.check_unchanged()
         for note in result.notes:
             context.warn(note)
@@ -177,6 +180,25 @@ class _Work:
         }
         data = self.declared.applied(imported.data, (*result.inputs, *result.outputs))
         return StoredResult(files=imported.files, data={**data, **facts})
+
+
+@contextmanager
+def _naming(conversion: Conversion) -> Iterator[None]:
+    """Who refused a source, and what to do if it was never meant for that converter.
+
+    A descriptor may claim more than its converter reads: magic bytes that other formats share, an old version.
+    """
+    try:
+        yield
+    except (ModelError, StepError) as error:
+        error.where = error.where or f"converter {conversion.row.info.name!r} on {conversion.source.reference!r}"
+        if not error.hint:
+            formats = ", ".join(conversion.row.info.reads)
+            error.hint = (
+                f"it claims {formats}; if the source is of another format, name its converter: "
+                f"models.{conversion.model}.convert.converter"
+            )
+        raise
 
 
 def checked_result(result: object, converter: str, context: BuildContext) -> ConvertResult:

@@ -56,6 +56,8 @@ class Converter:
         if words[:1] != [b"SIZES"] or len(words) != 2 or not words[1].isdigit():
             raise ModelError("no sizes in it", hint="write SIZES and a number")
         size = int(words[1])
+        if not size:
+            raise ModelError("no product of size 0")
         scale = float(request.files["scale"].read_text()) if "scale" in request.files else 1.0
         model = context.work / "model.onnx"
         model.write_bytes(_product(size, scale, request.params.bias, min(request.opset or 17, 17)))

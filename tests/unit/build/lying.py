@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -58,6 +59,10 @@ class LyingCompiler:
     def _model(self, model: Any, lie: str, context: StepContext) -> CompiledModel:
         copy = context.work / f"{model.name}.onnx"
         shutil.copyfile(model.path, copy)
+        if lie == "random":
+            # An empty field that no reader knows: another file, the same model.
+            with copy.open("ab") as out:
+                out.write(b"\xfa\x7f\x08" + os.urandom(8))
         inputs = model.inputs
         if lie in ("fixes-silently", "fixes-other"):
             inputs = tuple(replace(spec, shape=(2, *spec.shape[1:])) for spec in inputs)

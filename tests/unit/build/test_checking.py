@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sdkpack.build.pack import PackResult
-from sdkpack.errors import DocumentError, ModelError, ParityError, PluginBrokenError, StepError, UsageError
+from sdkpack.errors import DocumentError, InputError, ModelError, ParityError, PluginBrokenError, StepError, UsageError
 from sdkpack.host.registry import Registry
 
 RECIPE = """
@@ -27,9 +27,11 @@ Run = Callable[..., PackResult]
 
 @pytest.fixture(scope="session")
 def registry() -> Registry:
-    modules = ["sdkpack.builtin.plugin", "sdkpack_onnxruntime.plugin", "tests.unit.build.nets"]
+    modules = [
+        "sdkpack.builtin.plugin", "sdkpack_onnxruntime.plugin", "sdkpack_vision.plugin", "tests.unit.build.nets"
+    ]  # fmt: skip
     found = Registry.of_modules(modules)
-    assert [plugin.reason for plugin in found.plugins] == ["", "", ""]
+    assert [plugin.reason for plugin in found.plugins] == [""] * 4
     return found
 
 
@@ -143,6 +145,29 @@ def test_real_samples_take_the_place_of_made_ones(run: Run, folder: Path) -> Non
     assert found.note is not None
     assert "1 runs on samples of x [1, 3]" in found.note
     assert "a.npz" in result.plan.inputs
+
+
+STEPS = """
+models.net.samples = ["photo.png"]
+models.net.inputs.x.shape = ["N", 3, "H", "W"]
+models.net.inputs.x.steps = [
+  { op = "image.decode" }, { op = "image.resize", with = { width_px = 8, height_px = 4 } },
+  { op = "image.to_tensor" },
+]
+"""
+
+
+def test_an_image_becomes_an_input_by_the_steps_of_a_pipeline(run: Run, folder: Path) -> None:
+    import cv2
+
+    cv2.imwrite(str(folder / "photo.png"), np.full((16, 16, 3), 100, np.uint8))
+    found = run(STEPS).manifest.models["net"].variants[0].evidence[0]
+    assert found.note is not None
+    assert "1 runs on samples of x [1, 3, 4, 8]" in found.note
+    with pytest.raises(InputError, match=r"models\.net\.inputs\.x\.steps: expected one tensor from them, got image"):
+        run(STEPS.replace('{ op = "image.to_tensor" },', ""))
+    with pytest.raises(UsageError, match=r"sample 'photo\.png' is no npz file, and no input says how it is read"):
+        run('models.net.samples = ["photo.png"]')
 
 
 def test_the_newest_opset_of_the_targets_is_asked_for(run: Run) -> None:

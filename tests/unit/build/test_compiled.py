@@ -56,6 +56,24 @@ def test_a_compiler_that_lies_is_named(packed: Packed, lie: str, told: str, tmp_
     assert not (tmp_path / "out.sdkpack").exists()
 
 
+def test_a_plugin_that_is_not_as_deterministic_as_it_says_is_named(packed: Packed, tmp_path: Path) -> None:
+    packed(recipe("random"))
+    (tmp_path / "out.sdkpack").unlink()
+    told = "'test.lying' says that it is deterministic, and two runs of it gave other bytes: 0/model.onnx"
+    with pytest.raises(PluginBrokenError, match=told) as caught:
+        packed(twice=True)  # against what the store has
+    assert caught.value.where == "net/compile/cpu"
+    assert "deterministic=False" in caught.value.hint
+    assert not (tmp_path / "out.sdkpack").exists()
+
+
+def test_what_is_deterministic_may_run_twice(packed: Packed) -> None:
+    once = packed(recipe())
+    again = packed(twice=True, overwrite=True)
+    assert again.identity == once.identity
+    assert again.ran == 0, "what counts is the first run"
+
+
 def test_the_truth_passes(packed: Packed) -> None:
     (variant,) = packed(recipe()).manifest.models["net"].variants
     assert variant.coverage is None

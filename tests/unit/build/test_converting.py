@@ -100,6 +100,14 @@ def test_a_refusing_converter_names_the_model(foreign: Pack, folder: Path) -> No
     assert not (folder.parent / "out.sdkpack").exists()
 
 
+def test_a_converter_that_claims_what_it_cannot_read_is_named(foreign: Pack, folder: Path) -> None:
+    """In this process, too, and with the mend where the converter has none."""
+    (folder / "net.sizes").write_text("SIZES 0")
+    with pytest.raises(ModelError, match=r"converter 'test\.twin' on 'net\.sizes': no product of size 0") as error:
+        foreign('models.net.convert = { converter = "test.twin" }')
+    assert error.value.hint.startswith("it claims text/x-sizes; if the source is of another format, name its converter")
+
+
 def test_wrong_settings_of_a_converter_are_told(foreign: Pack) -> None:
     with pytest.raises(DocumentError, match=r"models\.net\.convert\.with\.bais"):
         foreign("models.net.convert = { with = { bais = 1.0 } }")

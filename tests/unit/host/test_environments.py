@@ -330,6 +330,35 @@ def test_a_disk_that_fills_up_is_told_and_nothing_is_left(small_disk: Path, whee
     assert shutil.disk_usage(small_disk).free > 2 << 20, "what was half built is gone"
 
 
+FILL = """
+import os, resource, sys
+from pathlib import Path
+from sdkpack.errors import OutputError
+from sdkpack.host.environments import Environments
+from sdkpack.plugin import EnvironmentSpec
+resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, 4 << 20))
+spec = EnvironmentSpec(requirements=("acme-toy==3.0",), smoke_test="import acme_toy")
+there = Environments(Path(sys.argv[1]), dict(os.environ))
+try:
+    there.ensure(spec, plugin="acme.toy")
+except OutputError as error:
+    print(error.message, "|", error.hint, "|", error.where, "|", there.all())
+"""
+
+
+def test_a_quota_that_is_used_up_is_told_and_nothing_is_left(tmp_path: Path, wheels: Path) -> None:
+    """As a disk quota, or a file system without large files, ends a write half-way."""
+    wheel(wheels, "3.0", size_bytes=8 << 20)
+    root = tmp_path / "environments"
+    done = subprocess.run(
+        [sys.executable, "-c", FILL, str(root)], env={**without_uv(user(wheels)), "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.startswith("the disk is full: an environment was being built | free some space"), done.stderr
+    assert "| the environment of 'acme.toy' | ()" in done.stdout
+    assert not [path for path in root.iterdir() if path.is_dir() and path.name != "logs"]
+
+
 # uv -------------------------------------------------------------------------------------------------------------------
 def test_pips_settings_become_uvs(tmp_path: Path) -> None:
     config = tmp_path / "config" / "pip"

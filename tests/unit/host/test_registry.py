@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sdkpack.host.choices import network_allowed
 
 GOOD = """
 from sdkpack.plugin import OperatorInfo, Port, hookimpl
@@ -101,6 +104,7 @@ BROKEN = {
     "no api": (hook("return []", api=""), "SDKPACK_API = (1, 0) is missing"),
     "api no pair": (hook("return []", api="SDKPACK_API = '1.0'"), "SDKPACK_API = (1, 0) is missing"),
     "older api": (hook("return []", api="SDKPACK_API = (0, 9)"), "is for plugin API 0.9, this sdkpack has 1.0"),
+    "newer major": (hook("return []", api="SDKPACK_API = (2, 0)"), "is for plugin API 2.0, this sdkpack has 1.0"),
     "newer api": (hook("return []", api="SDKPACK_API = (1, 1)"), "is for plugin API 1.1, this sdkpack has 1.0"),
     "misspelt hook": (
         hook("return []", name="sdkpack_operator"),
@@ -173,6 +177,22 @@ def test_a_broken_plugin_costs_nothing_but_itself(site: Site, case: str) -> None
     assert state["rows"] == []
     assert seen["found"] == "found"
     assert seen["states"]["good:good"] == {"loaded": True, "reason": "", "version": "1.0", "rows": ["good.double"]}
+
+
+def test_each_broken_plugin_has_its_mend(site: Site) -> None:
+    site.add("old", hook("return []", api="SDKPACK_API = (0, 9)"))
+    site.add("new", hook("return []", api="SDKPACK_API = (2, 0)"))
+    site.add("bare", "import acme_runtime_library")
+    script = """
+from sdkpack.host.registry import Registry
+print([(state.name, state.mend) for state in Registry.scan().plugins if state.name in ("old", "new", "bare", "good")])
+"""
+    assert ast.literal_eval(site.run(script).stdout) == [
+        ("bare", "pip install --upgrade bare, or pip uninstall it"),
+        ("good", ""),
+        ("new", "pip install --upgrade sdkpack"),
+        ("old", "pip install --upgrade old, or pip uninstall it"),
+    ]
 
 
 ALL_HOOKS = """
@@ -300,6 +320,15 @@ def test_an_entry_point_is_no_way_into_the_allowed_list(site: Site) -> None:
     states = site.look()["states"]
     assert states["bad:good"]["reason"].startswith("not in plugins.allow")
     assert states["good:good"]["loaded"]
+
+
+def test_networks_are_granted_by_name(site: Site) -> None:
+    path = configured(site, "network.allow = ['acme.npu2']")
+    environ = {"SDKPACK_CONFIG": str(path)}
+    assert network_allowed(environ) == {"acme.npu2"}
+    assert network_allowed({**environ, "SDKPACK_NETWORK": "acme.one, acme.two"}) == {"acme.one", "acme.two"}
+    assert network_allowed({**environ, "SDKPACK_NETWORK": ""}) == frozenset()
+    assert network_allowed({"XDG_CONFIG_HOME": "/nowhere"}) == frozenset()
 
 
 @pytest.mark.parametrize(

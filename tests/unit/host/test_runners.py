@@ -239,6 +239,26 @@ def test_a_forgotten_session_takes_its_process_with_it(runner: RemoteRunner, req
     assert not folder.exists()
 
 
+def test_closing_ends_a_call_that_hangs(runner: RemoteRunner, request_: OpenRequest) -> None:
+    session = runner.open(faulty(request_, "hang"))
+    told: list[str] = []
+
+    def call() -> None:
+        try:
+            session.run({"x": BAD})
+        except RunError as error:
+            told.append(error.message)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    time.sleep(0.2)
+    begin = time.monotonic()
+    session.close()
+    thread.join()
+    assert time.monotonic() - begin < 30, "not the 60 s of the descriptor"
+    assert told == ["the session was closed while 'test.apart' was still running"]
+
+
 def test_a_second_thread_waits(session: RemoteSession) -> None:
     found: list[Any] = []
     threads = [
@@ -280,7 +300,7 @@ def test_its_environment_cannot_be_removed_meanwhile(host: ToolHost, session: Re
         host.environments.remove(environment.name)
 
 
-def test_a_killed_process_is_noticed(session: RemoteSession) -> None:
+def test_a_killed_process_is_noticed(session: RemoteSession, caplog: pytest.LogCaptureFixture) -> None:
     assert session._worker is not None
     (first, *_) = sorted(children(str(session._worker._folder).encode()))
     os.kill(first, 9)
@@ -288,3 +308,4 @@ def test_a_killed_process_is_noticed(session: RemoteSession) -> None:
     while session._worker.alive and time.monotonic() < deadline:
         time.sleep(0.01)
     assert session.run({"x": X})["y"].tolist() == [1, 3, 5, 7]
+    assert "the process of test.apart had ended and is started anew" in caplog.text

@@ -214,6 +214,18 @@ class Boasts(Optimizer):
         return True
 
 
+class Restarts(Optimizer):
+    """Never done."""
+
+    def change(self, model: Any) -> bool:
+        model.graph.node[0].name += "_again"
+        return True
+
+
+class Undone(Rounds):
+    """What sdkpack's guard undoes."""
+
+
 class Renames(Optimizer):
     def change(self, model: Any) -> bool:
         for node in model.graph.node:
@@ -279,7 +291,7 @@ def sdkpack_converters() -> list[ConverterInfo]:
 def sdkpack_optimizers() -> list[OptimizerInfo]:
     return [
         OptimizerInfo(name=f"lies.{kind.__name__.lower()}", summary="s", half=_half(kind), category="fusion")
-        for kind in (Rounds, Denies, Boasts, Renames)
+        for kind in (Rounds, Denies, Boasts, Restarts, Undone, Renames)
     ]
 
 

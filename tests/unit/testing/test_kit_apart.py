@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sdkpack.host.registry import Registry
+from sdkpack.plugin import RuntimeInfo
 from sdkpack.testing import ConverterConformance, RuntimeConformance, SourceCase
 
 REGISTRY = Registry.of_modules(["sdkpack.builtin.plugin", "sdkpack_onnxruntime.plugin", "tests.unit.build.converters"])
@@ -61,3 +62,23 @@ def test_a_compiler_works_where_it_says(name: str, tmp_path: Path) -> None:
 def test_what_is_enforced_is_not_tried(name: str, tmp_path: Path) -> None:
     with pytest.raises(pytest.skip.Exception, match="apart"):
         getattr(Apart(), name)(tmp_path)
+
+
+def test_opsets_that_a_descriptor_names_are_tried(tmp_path: Path) -> None:
+    """The oldest and the newest compile and run; what is outside is refused before the compiler is asked."""
+    from dataclasses import replace
+
+    state = next(state for state in REGISTRY.plugins if state.module == "sdkpack_onnxruntime.plugin")
+    rows = tuple(replace(row, opsets=(9, 15)) if isinstance(row, RuntimeInfo) else row for row in state.rows)
+    others = [other for other in REGISTRY.plugins if other is not state]
+
+    class Narrow(RuntimeConformance):
+        runtime = "onnxruntime"
+        registry = Registry((*others, replace(state, rows=rows)))
+        samples_per_model = 0
+
+    test = Narrow()
+    assert {entry.version for model in test.models().values() for entry in model.opset_import} == {15}
+    test.test_it_takes_the_opsets_that_it_says(tmp_path)
+    with pytest.raises(pytest.skip.Exception, match="does not say which opsets"):
+        Apart().test_it_takes_the_opsets_that_it_says(tmp_path)

@@ -35,6 +35,8 @@ LIES = {
     "rounds": ("optimizer", "test_results_compute_what_their_models_compute[job]", "normalised error of"),
     "denies": ("optimizer", "test_modified_is_honest[in-process]", "says that nothing changed, and the model is"),
     "boasts": ("optimizer", "test_modified_is_honest[in-process]", "modified the model, and nothing changed"),
+    "restarts": ("optimizer", "test_a_second_run_changes_nothing[in-process]", "it changes what it made itself"),
+    "undone": ("optimizer", "test_packed_sealed_verified_and_run_is_what_the_model_before_computes", "lies.undone"),
     "renames": ("optimizer", "test_inputs_and_outputs_keep_names_types_and_shapes[job]", "the outputs are result"),
     "loses": ("compressor", "test_what_it_costs_is_within_the_budget[in-process]", "normalised error of .*max_error"),
     "other": ("compressor", "test_what_it_costs_is_within_the_budget[in-process]", "asked for float16, it made int8"),

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Final
 
 from sdkpack.errors import ModelError
-from sdkpack.plugin import ConvertRequest, ConvertResult, Probe, SniffRequest, SniffResult, StepContext
+from sdkpack.plugin import (
+    ConvertRequest,
+    ConvertResult,
+    EvaluateRequest,
+    EvaluateResult,
+    Probe,
+    SniffRequest,
+    SniffResult,
+    StepContext,
+)
 from sdkpack_caffe.params import OPSETS, CaffeParams
 
 __all__ = ["CaffeConverter", "find_files"]
@@ -24,7 +33,9 @@ class CaffeConverter:
             versions = ", ".join(f"{name} {version(name)}" for name in ("onnx", "protobuf", "numpy"))
         except PackageNotFoundError as error:
             return Probe(ok=False, missing=f"the package {error.name}", mend=f"pip install {error.name}")
-        return Probe(ok=True, fingerprint=versions)
+        from sdkpack_caffe.opencv import version as opencv_version
+
+        return Probe(ok=True, fingerprint=f"{versions}, opencv {opencv_version() or 'none'}")
 
     def sniff(self, request: SniffRequest) -> SniffResult:
         """A prototxt says 'layer' early; a caffemodel reads as a network with layers."""
@@ -59,6 +70,34 @@ class CaffeConverter:
         model.write_bytes(content)
         tools = {name: version(name) for name in ("onnx", "protobuf")}
         return ConvertResult(model=model, notes=notes, tools=tools)
+
+    def evaluate(self, request: EvaluateRequest, context: StepContext) -> EvaluateResult:
+        """Runs the network by OpenCV's reader of Caffe files, where that is there and known to be right."""
+        import numpy as np
+        import onnx
+
+        from sdkpack_caffe import opencv
+        from sdkpack_caffe.prototxt import read_prototxt
+
+        prototxt, caffemodel = find_files(request.conversion)
+        params = request.conversion.params
+        network = read_prototxt(prototxt, stages=params.stages if isinstance(params, CaffeParams) else ())
+        reason = opencv.why_not(network)
+        if reason:
+            return EvaluateResult(outputs=(), notes=(reason,))
+        outputs = [value.name for value in onnx.load(request.model, load_external_data=False).graph.output]
+        net = opencv.OpenCvNet(network, prototxt, caffemodel)
+        paths = []
+        for number, sample in enumerate(request.samples):
+            context.progress(number / len(request.samples), "running the network in OpenCV")
+            with np.load(sample, allow_pickle=False) as archive:
+                inputs = {name: archive[name] for name in archive.files}
+            found = net.run(inputs, dict.fromkeys((*outputs, *request.tensors)))
+            if reason := opencv.lacking(found, outputs):
+                return EvaluateResult(outputs=(), notes=(reason,))
+            paths.append(context.work / f"outputs-{number}.npz")
+            np.savez(paths[-1], **found)
+        return EvaluateResult(outputs=tuple(paths), tools={"opencv": opencv.version()})
 
 
 def _opset(wanted: int, newest: int | None) -> int:

@@ -17,7 +17,7 @@ from sdkpack_caffe.params import CaffeParams
 from sdkpack_caffe.prototxt import Layer, Network, read_prototxt
 from sdkpack_caffe.write import build_model
 
-__all__ = ["convert_network"]
+__all__ = ["blob_shapes", "convert_network"]
 
 
 def convert_network(
@@ -46,6 +46,18 @@ def convert_network(
     if network.unknown_field:
         notes.append(f"ignored a field of the prototxt: {network.unknown_field}")
     return content, tuple(notes)
+
+
+def blob_shapes(prototxt: Path, caffemodel: Path) -> dict[str, Shape | None]:
+    """The shape of each blob by Caffe's rules; None where it is known when it is computed only.
+
+    Raises:
+        ModelError: as `convert_network`.
+    """
+    network = read_prototxt(prototxt)
+    _check_types(network, prototxt.name)
+    walk = _walk(network, read_caffemodel(caffemodel), Graph(opset=17), {}, prototxt.name)
+    return {name: value.shape for name, value in walk.values.items()}
 
 
 def _model(
@@ -132,10 +144,19 @@ def _walk(
     if walk.problems:
         found = len({problem.path for problem in walk.problems})
         count = "one layer" if found == 1 else f"{found} layers"
-        raise ModelError(f"{count} cannot be converted", where=where, problems=walk.problems)
+        raise ModelError(f"{count} cannot be converted", hint=_foreign(network, blobs), where=where,
+                         problems=walk.problems)  # fmt: skip
     if not walk.outputs:
         raise ModelError("the network has no output beside its inputs", where=where)
     return walk
+
+
+def _foreign(network: Network, blobs: Mapping[str, tuple[Blob, ...]]) -> str:
+    """What to say where no layer of the network has weights in the caffemodel."""
+    if not blobs or any(layer.name in blobs for layer in network.layers):
+        return ""
+    names = ", ".join(repr(name) for name in list(blobs)[:4])
+    return f"is it the caffemodel of another network? it has weights of the layers {names}"
 
 
 def _add_input(walk: _Walk, name: str, shape: Sequence[int], wanted: Mapping[str, Shape], where: str) -> None:

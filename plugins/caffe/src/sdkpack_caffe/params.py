@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-__all__ = ["OPSETS", "CaffeParams"]
+__all__ = ["OPSETS", "CaffeParams", "CaffeWriterParams"]
 
 OPSETS: Final = range(13, 22)
 
@@ -30,3 +30,22 @@ class CaffeParams:
         for name, shape in self.shapes.items():
             if not shape or any(dim <= 0 if isinstance(dim, int) else not dim.isidentifier() for dim in shape):
                 raise ValueError(f"shapes: got {list(shape)} for {name!r}, expected sizes of at least 1 or names")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaffeWriterParams:
+    """Settings of one conversion to Caffe."""
+
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Shapes of inputs that the model leaves open: `{ x = [1, 3, 224, 224] }`. Caffe knows fixed sizes alone."""
+    without: tuple[str, ...] = ()
+    """Types of layers that the toolchain behind does not read: `["ReLU6", "Clip"]`. Others take their place where
+    there are such, else the nodes that need them are named."""
+    floor_pooling: Literal["round_mode", "ceil_mode", "slice"] = "round_mode"
+    """How a pooling says that it rounds downwards: `round_mode: FLOOR` as BVLC Caffe since 2018, `ceil_mode: false` as
+    OpenCV and many forks, or by a layer Slice behind it, which every Caffe reads."""
+
+    def __post_init__(self) -> None:
+        for name, shape in self.shapes.items():
+            if any(dim < 1 for dim in shape):
+                raise ValueError(f"shapes: got {list(shape)} for {name!r}, expected sizes of at least 1")

@@ -12,10 +12,15 @@ from typing import Any, Final
 from sdkpack.errors import ModelError
 from sdkpack_caffe.schema import network_class
 
-__all__ = ["Layer", "Network", "read_prototxt"]
+__all__ = ["DATA_LAYERS", "Layer", "Network", "read_prototxt"]
 
 _MAX_BYTES: Final = 64 << 20
 _MAX_LAYERS: Final = 100_000
+
+DATA_LAYERS: Final = frozenset({
+    "AnnotatedData", "Data", "DummyData", "HDF5Data", "ImageData", "MemoryData", "VideoData", "WindowData",
+})  # fmt: skip
+"""Types of layers that read a data set."""
 
 _V1_NAMES: Final = {
     "ABSVAL": "AbsVal", "ARGMAX": "ArgMax", "BNLL": "BNLL", "HDF5_DATA": "HDF5Data", "HDF5_OUTPUT": "HDF5Output",
@@ -70,14 +75,29 @@ def read_prototxt(path: Path, *, stages: Iterable[str] = ()) -> Network:
             hint="rewrite it with Caffe's own upgrade_net_proto_text, then convert the result", where=path.name,
         )  # fmt: skip
     state = _State(level=net.state.level, stages=frozenset((*net.state.stage, *stages)))
-    entries = [entry for entry in (*net.layer, *net.layers) if _included(entry, state, path)]
-    layers = tuple(_layer(entry, number, path) for number, entry in enumerate(entries))
+    every = [*net.layer, *net.layers]
+    included = [_included(entry, state, path) for entry in every]
+    chosen = [entry for entry, keep in zip(every, included, strict=True) if keep]
+    layers = tuple(_layer(entry, number, path) for number, entry in enumerate(chosen))
+    if layers:
+        others = [_layer(entry, number, path) for number, entry in enumerate(every) if not included[number]]
+        layers = (*_data_for_training(others, layers, set(net.input)), *layers)
     if not layers:
         found = len(net.layer) + len(net.layers)
         why = f"all {found} layers are for training only" if found else "it has no layer"
         raise ModelError(f"the prototxt describes no network for the phase TEST: {why}",
                          hint="give the deploy prototxt, the one without data layers", where=path.name)  # fmt: skip
     return Network(name=net.name, inputs=_inputs(net, path), layers=layers, unknown_field=unknown)
+
+
+def _data_for_training(left_out: Iterable[Layer], layers: Iterable[Layer], inputs: set[str]) -> list[Layer]:
+    """Layers that read a data set in the phase TRAIN alone, where the network has nothing else to begin with."""
+    made = inputs.union(*(layer.tops for layer in layers))
+    taken = {bottom for layer in layers for bottom in layer.bottoms}
+    return [
+        layer for layer in left_out
+        if layer.type in DATA_LAYERS and taken.intersection(layer.tops) and not made.intersection(layer.tops)
+    ]  # fmt: skip
 
 
 def _parse(path: Path) -> tuple[Any, str]:

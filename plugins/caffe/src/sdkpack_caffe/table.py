@@ -1,33 +1,47 @@
-"""The README's table of layers: `python -m sdkpack_caffe.table plugins/caffe/README.md` writes it."""
+"""The README's tables of layers and operators: `python -m sdkpack_caffe.table plugins/caffe/README.md` writes them."""
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sdkpack_caffe.layers import rules
+from sdkpack_caffe.writer.operators import node_rules
 
-__all__ = ["layer_table", "with_table"]
+__all__ = ["layer_table", "operator_table", "with_table"]
 
-_BEGIN: Final = "<!-- layers -->\n"
-_END: Final = "<!-- end of layers -->\n"
+_JOINED: Final = "caffe."
+"""What names of operators begin with that stand for several of ONNX's."""
 
 
 def layer_table() -> str:
-    """One row a layer: its type, and the first paragraph of its definition."""
-    rows = ["| layer | what it computes |", "| --- | --- |"]
-    for name, rule in sorted(rules().items(), key=lambda pair: pair[0].lower()):
+    """One row a layer that is read: its type, and the first paragraph of its definition."""
+    return _table("layer", "what it computes", rules())
+
+
+def operator_table() -> str:
+    """One row an operator that can be written: its name, and the layers that it becomes."""
+    return _table("operator", "layers", {name: rule for name, rule in node_rules().items() if _JOINED not in name})
+
+
+def _table(left: str, right: str, rows: Mapping[str, Any]) -> str:
+    lines = [f"| {left} | {right} |", "| --- | --- |"]
+    for name, rule in sorted(rows.items(), key=lambda pair: pair[0].lower()):
         text = re.sub(r"\s+", " ", (rule.__doc__ or "").strip().split("\n\n")[0]).rstrip(".")
-        rows.append(f"| `{name}` | {text.replace('|', chr(92) + '|')} |")
-    return "\n".join(rows) + "\n"
+        lines.append(f"| `{name}` | {text.replace('|', chr(92) + '|')} |")
+    return "\n".join(lines) + "\n"
 
 
 def with_table(page: str) -> str:
-    """The page with the table of now."""
-    before, rest = page.split(_BEGIN)
-    return f"{before}{_BEGIN}{layer_table()}{_END}{rest.split(_END)[1]}"
+    """The page with the tables of now."""
+    for what, table in (("layers", layer_table()), ("operators", operator_table())):
+        before, rest = page.split(f"<!-- {what} -->\n")
+        end = f"<!-- end of {what} -->\n"
+        page = f"{before}<!-- {what} -->\n{table}{end}{rest.split(end)[1]}"
+    return page
 
 
 if __name__ == "__main__":

@@ -5,12 +5,10 @@ from __future__ import annotations
 from functools import cache
 
 from sdkpack_caffe.graph import LayerFunction, Rules
+from sdkpack_caffe.prototxt import DATA_LAYERS
 
 __all__ = ["is_dropped", "is_training_data", "rule_for", "rules"]
 
-_DATA = frozenset({
-    "AnnotatedData", "Data", "DummyData", "HDF5Data", "ImageData", "MemoryData", "VideoData", "WindowData",
-})  # fmt: skip
 _DROPPED = frozenset({"Accuracy", "DetectionEvaluate", "HDF5Output", "Silence"})
 
 
@@ -40,7 +38,7 @@ def rule_for(kind: str) -> LayerFunction | None:
 
 def is_training_data(kind: str) -> bool:
     """Whether a layer reads a data set."""
-    return kind in _DATA
+    return kind in DATA_LAYERS
 
 
 def is_dropped(kind: str) -> bool:

@@ -115,8 +115,7 @@ class Namer:
 
     def optimize(self, request, context):
         source = request.model
-        assert source.graph.is_file() and source.weights.is_file() and source.tensors.is_file()
-        assert request.params is None and source.operators_before == () and source.operators_after == ()
+        assert request.params is None and source.name and source.inputs and source.outputs
         model = _read(source.path)
         context.progress(None)
         told = [node for node in model.graph.node if node.doc_string]

@@ -1,0 +1,1 @@
+"""What `benchmarks.optimize` is made of: peers, models, verdicts."""

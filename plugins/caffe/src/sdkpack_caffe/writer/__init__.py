@@ -1,0 +1,1 @@
+"""The other direction: ONNX models become a prototxt and a caffemodel."""

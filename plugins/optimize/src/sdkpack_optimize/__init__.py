@@ -1,0 +1,1 @@
+"""Optimisation passes on onnxscript, onnx-ir, onnxslim and ONNX's version converter."""

@@ -1,0 +1,1 @@
+"""scikit-learn, XGBoost and LightGBM models for sdkpack."""
