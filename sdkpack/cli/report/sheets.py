@@ -240,9 +240,15 @@ def _type_text(kind: Any) -> str:
     element = _element(tensor.elem_type)
     if not tensor.HasField("shape"):
         return element
-    dims = [str(dim.dim_value) if dim.HasField("dim_value") else _short(dim.dim_param, 24) or "?"
-            for dim in tensor.shape.dim]  # fmt: skip
+    dims = [_dim(dim) for dim in tensor.shape.dim]
     return f"{element} [{', '.join(dims)}]"
+
+
+def _dim(dim: Any) -> str:
+    if dim.HasField("dim_value"):
+        return str(dim.dim_value)
+    # So ONNX's shape inference calls sizes that it does not know.
+    return "?" if not dim.dim_param or dim.dim_param.startswith("unk__") else _short(dim.dim_param, 24)
 
 
 def _tensor_text(tensor: Any) -> str:
