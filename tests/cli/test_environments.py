@@ -37,6 +37,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (info / "entry_points.txt").write_text("[sdkpack.plugins.v1]\ntoy = acme_toy_plugin\n")
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("SDKPACK_ENVIRONMENTS", str(tmp_path / "environments"))
+    # Without the plugins of this checkout, whose environments have gigabytes.
+    monkeypatch.setenv("SDKPACK_PLUGINS", "acme-toy, sdkpack-onnxruntime")
     monkeypatch.delitem(sys.modules, "acme_toy_plugin", raising=False)
     return tmp_path / "environments"
 

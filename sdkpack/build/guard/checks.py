@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sdkpack.build.guard.candidate import Candidate
 from sdkpack.build.guard.judges import Run
@@ -16,6 +16,8 @@ from sdkpack.errors import InterruptedRunError, SdkpackError
 __all__ = ["Allowed", "RejectedError", "check_outputs", "check_structure", "worst"]
 
 _GROWTH: Final = 1.01
+_FAINT_BELOW: Final = 1e-3
+_MOST_BY_ROUNDING: Final = 2e-3
 _SMALL_BYTES: Final = 1024
 """What a graph may gain whatever its size: a folded constant of a tiny model is more than one percent of it."""
 
@@ -99,9 +101,7 @@ def check_outputs(trials: Sequence[Trial], run: Run, allowed: Allowed) -> list[V
             raise RejectedError(f"it does not run with {trial.what}: {error.message}") from error
         for name, expected in trial.outputs.items():
             precision = str(expected.dtype)
-            tolerance = tolerance_for(precision) if expected.dtype.kind == "f" else 0.0
-            if allowed.max_error is not None and expected.dtype.kind == "f":
-                tolerance = allowed.max_error
+            tolerance = _tolerance(trial, name, expected, allowed)
             verdict = judge(name, found[name], expected, tolerance=tolerance, precision=precision)
             if not verdict.passed:
                 difference = verdict.difference
@@ -112,6 +112,24 @@ def check_outputs(trials: Sequence[Trial], run: Run, allowed: Allowed) -> list[V
                 )
             verdicts.append(verdict)
     return verdicts
+
+
+def _tolerance(trial: Trial, name: str, expected: Any, allowed: Allowed) -> float:
+    """The greatest normalised error of an output: what its type allows, or what rounding the inputs would make of it.
+
+    Where an output is all but zero, as a detector's answer to noise is, the latter is most of its value. Elsewhere it
+    counts for little: a change that a customer could see must not pass as rounding.
+    """
+    import numpy as np
+
+    if expected.dtype.kind != "f":
+        return 0.0
+    if allowed.max_error is not None:
+        return allowed.max_error
+    finite = np.abs(expected[np.isfinite(expected)])
+    faint = not finite.size or float(finite.max()) <= _FAINT_BELOW
+    floor = min(trial.floors.get(name, 0.0), 1.0 if faint else _MOST_BY_ROUNDING)
+    return max(tolerance_for(str(expected.dtype)), floor)
 
 
 def worst(verdicts: Sequence[Verdict]) -> list[Verdict]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sdkpack.build.guard.judges import Run
 from sdkpack.build.steps.samples import Arrays, fit_samples
+from sdkpack.compare import compare
 from sdkpack.errors import InterruptedRunError, SdkpackError
 from sdkpack.model.sample import make_samples
 from sdkpack.types import TensorSpec
@@ -20,6 +22,9 @@ __all__ = ["Trial", "Trials", "make_trials"]
 _MOST: Final = 16
 _SIZES: Final = 2
 """Further sizes to find for each symbol."""
+_NUDGE: Final = 1 + 2.0**-22
+"""Four units in the last place of float32."""
+_FACTOR: Final = 10.0
 _FEW_ELEMENTS: Final = 4
 """An input of so few integers is a switch or a length rather than data."""
 
@@ -32,6 +37,9 @@ class Trial:
     """In what it differs from the first one: `seed 1`, `N = 2`."""
     inputs: Arrays
     outputs: Arrays
+    floors: Mapping[str, float] = field(default_factory=dict)
+    """By output, the normalised error that the least change of the inputs makes, `_FACTOR` times: what a saturated
+    function does to the last bit of its input is no pass's fault."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +86,26 @@ def make_trials(
         rows += found
         sizes[symbol] = (size, *(int(trial.what.rpartition(" ")[2]) for trial in found))
     rows += maker.others(numbers)
-    return Trials(rows=tuple(rows[:_MOST]), sizes=sizes)
+    return Trials(rows=tuple(replace(row, floors=_floors(row, run)) for row in rows[:_MOST]), sizes=sizes)
+
+
+def _floors(trial: Trial, run: Run) -> dict[str, float]:
+    import numpy as np
+
+    floats = {name: array for name, array in trial.inputs.items() if array.dtype == np.float32}
+    if not floats:
+        return {}
+    try:
+        moved = run({**trial.inputs, **{name: (array * _NUDGE).astype(np.float32) for name, array in floats.items()}})
+    except InterruptedRunError:
+        raise
+    except SdkpackError:
+        return {}
+    found = {}
+    for name, array in trial.outputs.items():
+        error = compare(moved[name], array).normalized_error if array.dtype.kind == "f" else 0.0
+        found[name] = _FACTOR * error if math.isfinite(error) else 0.0
+    return found
 
 
 @dataclass(frozen=True, slots=True)
