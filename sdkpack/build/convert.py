@@ -61,7 +61,8 @@ class Converted:
     """What became of each pass of the optimisation, in order: name, category, round, verdict, reason, nodes by operator
     and bytes of constants before and after, seconds, notes."""
     graphs: tuple[bytes, bytes] | None = None
-    """The ONNX model before and after the optimisation, without its larger weights."""
+    """The ONNX model before and after the optimisation; its larger weights are declared, with types and shapes, but
+    stand in no file."""
     notes: tuple[str, ...]
     ran: int
     cached: int
@@ -238,8 +239,7 @@ class _Job:
         if self.last.plan.kind != "optimize":
             return None
         before = self._result(self.prepared.last[self.name])
-        store = self.runner.store
-        return store.read(before.result.files["graph"]), store.read(model.result.files["graph"])
+        return _declared(before.result, self.runner.store), _declared(model.result, self.runner.store)
 
 
 def _name_of(source: Path) -> str:
@@ -285,6 +285,12 @@ def _write_onnx(result: StoredResult, target: Path, store: Store, overwrite: boo
     with atomic_file(target, overwrite=overwrite) as out:
         out.write(join_external(graph, table, beside.name))
     return (target, beside)
+
+
+def _declared(result: StoredResult, store: Store) -> bytes:
+    """The model with its moved weights as external data of a file that there is not: to be looked at, not run."""
+    table = read_table(store.read(result.files["tensors"]), result.files["weights"].size_bytes)
+    return join_external(store.read(result.files["graph"]), table, "weights")
 
 
 def _copy(source: Path, target: Path, overwrite: bool) -> None:

@@ -139,7 +139,7 @@ def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _write_report(source: Path, made: Converted, report: Path) -> None:
     from sdkpack.bundle.files import atomic_file
-    from sdkpack.cli.optimize_page import page
+    from sdkpack.cli.report.page import page
 
     with atomic_file(report, overwrite=True) as out:
         out.write(page(source.name, made).encode())

@@ -29,3 +29,14 @@ def test_a_report_that_is_there_stays(project: Path, sdkpack) -> None:  # type: 
     ended = sdkpack("optimize", "net.onnx", "--report", "page.html")
     assert (ended.code, "--force" in ended.err) == (1, True)
     assert (project / "page.html").read_text() == "mine"
+
+
+def test_a_report_is_one_page_about_the_model(project: Path, sdkpack) -> None:  # type: ignore[no-untyped-def]
+    ended = sdkpack("optimize", "net.onnx", "-o", "out.onnx", "--report", "page.html", "--level", "safe")
+    assert ended.code == 0, ended.err
+    page = (project / "page.html").read_text("utf-8")
+    assert page.startswith("<!doctype html>")
+    assert page.rstrip().endswith("</html>")
+    assert "<h1>net.onnx</h1>" in page
+    assert "Gemm" in page
+    assert "page.html" in ended.out

@@ -1,0 +1,1 @@
+"""What an optimisation did, as a page for people."""
