@@ -8,6 +8,7 @@ the mapped weights are the kernel's to take back.
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
 import threading
 import time
@@ -54,7 +55,10 @@ def main() -> None:
             start = time.perf_counter()
             request = OptimizeRequest(model=ModelFile(name="large", path=path, inputs=(), outputs=()))
             result = load_class(row, row.info.half.load)().optimize(request, _Context(folder))
-            path = result.model
+            if result.modified:
+                # As the core does: the model goes to where its data is.
+                path = path.with_name(f"result-{number}.onnx")
+                shutil.copyfile(result.model, path)
             seconds = time.perf_counter() - start
             lines.append((row.info.name, f"{seconds:.2f}", f"{peak[0]:.0f}", "yes" if result.modified else ""))
         lines.append(("all", f"{time.perf_counter() - begin:.2f}", f"{peak[0]:.0f}", ""))

@@ -33,6 +33,9 @@ class OptimizeResult:
     model: Path
     """In the work folder; or the request's own `path` where `modified` is false."""
     modified: bool
+    keeps_data: bool = False
+    """Whether the external data that `model` names is the request's own, unchanged, and not beside it: gigabytes are
+    not copied for a node that went. The core puts the model where its data is."""
     notes: tuple[str, ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)
     """Versions of what did the work, by name."""

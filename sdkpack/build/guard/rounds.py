@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -97,6 +98,7 @@ class Rounds:
     _seen: set[bytes] = field(default_factory=set)
     """Models at the end of a round: two passes may undo each other for ever."""
     _until: float = 0.0
+    _count: int = 0
 
     def run(self) -> Outcome:
         """
@@ -186,7 +188,20 @@ class Rounds:
             raise RejectedError(f"it returned no file of its work folder: {result.model.name!r}")
         if result.modified and not path.is_file():
             raise RejectedError(f"its result {result.model.name!r} is not there")
+        if result.modified and result.keeps_data:
+            return replace(result, model=self._beside_its_data(result.model))
         return result
+
+    def _beside_its_data(self, model: Path) -> Path:
+        """The result's file in the folder of the model that it was made from, under a name that is free there."""
+        folder = self._current.model.path.parent
+        self._count += 1
+        path = folder / f"result-{self._count}.onnx"
+        while path.exists():
+            self._count += 1
+            path = folder / f"result-{self._count}.onnx"
+        shutil.copyfile(model, path)
+        return path
 
     def _looked_at(self, one: Pass, result: OptimizeResult) -> tuple[Candidate, list[Verdict]]:
         context = self.context.inside("look")

@@ -70,7 +70,8 @@ class ProtoPass(ABC):
         restore_interface(source.proto, result, keep_inputs=self.keeps_inputs)
         if not self.is_worth(source.proto, result):
             return OptimizeResult(model=request.model.path, modified=False, notes=notes, tools=tools)
-        return OptimizeResult(model=write_model(result, source, context.work), modified=True, notes=notes, tools=tools)
+        path = write_model(result, context.work)
+        return OptimizeResult(model=path, modified=True, keeps_data=bool(source.external), notes=notes, tools=tools)
 
     def unfit(self, source: ModelFile, request: OptimizeRequest) -> str:
         """Why the model is better left alone; empty where it is not."""

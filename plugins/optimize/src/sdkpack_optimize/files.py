@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -50,8 +49,8 @@ def read_model(path: Path) -> ModelFile:
     return ModelFile(proto, path.parent, tuple(sorted(set(_locations(proto)))))
 
 
-def write_model(proto: ModelProto, source: ModelFile, work: Path) -> Path:
-    """Writes `model.onnx` and copies the external data that it still names, in the same files at the same places.
+def write_model(proto: ModelProto, work: Path) -> Path:
+    """Writes `model.onnx`. External data that it still names stays where it is: no pass changes any.
 
     Raises:
         StepError: what stands in the model itself has outgrown protobuf.
@@ -66,8 +65,6 @@ def write_model(proto: ModelProto, source: ModelFile, work: Path) -> Path:
         raise StepError("the optimised model is beyond the 2 GiB of protobuf", hint="leave this pass out")
     path = work / "model.onnx"
     path.write_bytes(content)
-    for name in sorted(set(_locations(proto))):
-        _copy(source.folder / name, work / name)
     return path
 
 
@@ -111,12 +108,3 @@ def _locations(proto: ModelProto) -> Iterator[str]:
     for tensor in tensors_of(proto):
         if tensor.data_location == tensor.EXTERNAL:
             yield from (entry.value for entry in tensor.external_data if entry.key == "location")
-
-
-def _copy(source: Path, target: Path) -> None:
-    """By the kernel, so that the content passes through no memory of this process."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as reader, target.open("wb") as writer:
-        left = os.fstat(reader.fileno()).st_size
-        while left > 0:
-            left -= os.copy_file_range(reader.fileno(), writer.fileno(), left) or left
