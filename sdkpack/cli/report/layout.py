@@ -16,6 +16,8 @@ __all__ = ["MISSING", "Drawing", "LayoutError", "lay_out"]
 MISSING: Final = "the picture needs the package 'graphlay': pip install 'sdkpack[report]'"
 
 _MOST_BOXES: Final = 2000
+_MANY_BOXES: Final = 700
+"""From here on fewer crossings are not worth five times the time."""
 _MOST_EDGES: Final = 5000
 _MOST_STEPS: Final = 8000
 """Layers that all lines pass together. The layout's time grows with them: 8,000 take about a second, 30,000 take 40.
@@ -69,17 +71,18 @@ def lay_out(sizes: Sequence[Point], edges: Sequence[tuple[int, int]], *, aspect:
         "edges": [{"source": source, "target": target} for source, target in laid],
     }
     try:
-        found = graphlay.layout(graph, options=_options(aspect, _FOLDS[0])).raw
+        found = graphlay.layout(graph, options=_options(aspect, _FOLDS[0], len(sizes))).raw
         if not 0.5 < _form(found) / aspect < 2:
-            other = graphlay.layout(graph, options=_options(aspect, _FOLDS[1])).raw
+            other = graphlay.layout(graph, options=_options(aspect, _FOLDS[1], len(sizes))).raw
             found = min(found, other, key=lambda one: abs(math.log(_form(one) / aspect)))
     except graphlay.GraphlayError as error:
         raise LayoutError(f"not drawn: {error}") from None
     return _drawing(found, sizes, edges, straight)
 
 
-def _options(aspect: float, rows: int) -> dict[str, Any]:
+def _options(aspect: float, rows: int, count: int) -> dict[str, Any]:
     return {
+        "effort": "balanced" if count <= _MANY_BOXES else "fast",
         "direction": "topbottom",
         "spacing": {"layer_gap": 20, "node_gap": 16, "dummy_gap": 12, "stub": 8, "isolated_gap": 16},
         "routing": {"lane_gap": 6},
