@@ -132,7 +132,6 @@ def sdkpack_optimizers() -> list[OptimizerInfo]:
             level="safe",
             large=True,
             params=InformationParams,
-            repeats=False,
         ),
     ]
     # Each after all before it: whichever a level or a recipe leaves out, the order of the others stays.
