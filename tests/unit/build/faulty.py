@@ -49,6 +49,28 @@ class Tidy:
         return OptimizeResult(model=request.model.path, modified=False)
 
 
+class Lean:
+    """Takes one Identity out, as Tidy does, and leaves the weights where they are."""
+
+    def probe(self) -> Probe:
+        return Probe(ok=True, fingerprint="lean 1")
+
+    def optimize(self, request: OptimizeRequest, context: StepContext) -> OptimizeResult:
+        import onnx
+
+        model = onnx.load(request.model.path, load_external_data=False)
+        external = any(tensor.data_location for tensor in model.graph.initializer)
+        node = next((node for node in model.graph.node if node.op_type == "Identity"), None)
+        if node is None or node.output[0] in {value.name for value in model.graph.output}:
+            return OptimizeResult(model=request.model.path, modified=False)
+        model.graph.node.remove(node)
+        for other in model.graph.node:
+            other.input[:] = [node.input[0] if name == node.output[0] else name for name in other.input]
+        path = context.work / "lean.onnx"
+        path.write_bytes(model.SerializeToString(deterministic=True))
+        return OptimizeResult(model=path, modified=True, keeps_data=external)
+
+
 class Fault:
     """Breaks something, as its params say."""
 
@@ -190,6 +212,7 @@ def sdkpack_optimizers() -> list[OptimizerInfo]:
         _info("test.tidy", "Tidy", level="safe"),
         _info("test.fault", "Fault", params=FaultParams),
         _info("test.flip", "Flip"),
+        _info("test.lean", "Lean", capabilities=("large",)),
         _info("test.first", "Flip", after=("test.second",)),
         _info("test.second", "Flip", after=("test.first",)),
     ]

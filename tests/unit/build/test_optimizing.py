@@ -177,6 +177,31 @@ def test_a_model_that_answers_differently_each_time_is_left_as_it_is(run: Run, f
     assert "it answers differently each time (output 'y'), so no pass can be judged" in found.note
 
 
+def test_large_models_take_only_passes_that_leave_their_weights(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdkpack.build.guard.candidate.LARGE_BYTES", 1024)
+    monkeypatch.setattr("sdkpack.build.steps.compiling._INLINE_BELOW_BYTES", 1024)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("Identity", ["h"], ["i"]),
+        helper.make_node("Relu", ["i"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 400])],
+        [numpy_helper.from_array(np.full((3, 400), 0.5, np.float32), "w")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, str(folder / "net.onnx"))
+    result = run('level = "safe", passes = { "test.lean" = true }')
+    found = _finding(result)
+    assert not found.passed, "nothing was compared"
+    assert "nodes 3 to 2; test.lean; not compared: its weights are larger" in found.note
+    [parity] = [one for one in result.manifest.models["net"].variants[0].evidence if one.check == "parity"]
+    assert parity.passed, "the weights are still there"
+
+
 def test_no_optimizer_at_all_is_told(packed: Run, folder: Path) -> None:
     onnx.save(_model(), str(folder / "net.onnx"))
     bare = Registry.of_modules(["sdkpack.builtin.plugin", "sdkpack_onnxruntime.plugin"])
