@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 from datetime import date
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgpack
 import pytest
-from annotated_types import Ge, Le, MaxLen, MinLen
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, JsonValue
@@ -43,6 +44,8 @@ def strategy(annotation: Any, metadata: tuple[Any, ...] = ()) -> st.SearchStrate
     if origin is Literal:
         return st.sampled_from(args)
     low, high, shortest, longest, pattern = _bounds(metadata)
+    if origin is tuple and Ellipsis not in args:
+        return st.tuples(*map(strategy, args)).map(list)
     if origin is tuple:
         return st.lists(strategy(args[0]), min_size=shortest, max_size=shortest + 1)
     if origin is dict:
@@ -66,6 +69,8 @@ def _bounds(metadata: tuple[Any, ...]) -> tuple[Any, Any, int, int, str]:
     flat = [part for each in metadata for part in (each.metadata if isinstance(each, FieldInfo) else [each])]
     for part in flat:
         low = part.ge if isinstance(part, Ge) else low
+        if isinstance(part, Gt):
+            low = math.nextafter(float(part.gt), math.inf)
         high = part.le if isinstance(part, Le) else high
         shortest = part.min_length if isinstance(part, MinLen) else shortest
         longest = part.max_length if isinstance(part, MaxLen) else longest
@@ -97,6 +102,11 @@ def mended(name: str, value: dict[str, Any]) -> dict[str, Any]:  # noqa: C901 --
                 value.setdefault("model", "net")
             if "when" not in value:
                 value.pop("otherwise", None)
+        case "CutSection":
+            value["outputs"] = [*value.get("outputs", ()), "y"]
+        case "InputSection":
+            if "range" in value:
+                value["range"] = [-1.5, 2.0]
         case "ParamSpec":
             for key in ("min", "max", "choices"):
                 value.pop(key, None)

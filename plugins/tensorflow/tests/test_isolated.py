@@ -66,8 +66,11 @@ def test_the_authors_own_layers(bench: Bench, made: Path) -> None:
 
 def test_progress_is_told(bench: Bench, made: Path) -> None:
     bench.convert("tensorflow.tflite", made / "signed.tflite")
-    told = [text for text in bench.said if text]
-    assert list(dict.fromkeys(told)) == ["loading TensorFlow", "reading signed.tflite", "writing ONNX", "checking"]
+    told = list(dict.fromkeys(text for text in bench.said if text))
+    steps = ["loading TensorFlow", "reading signed.tflite", "writing ONNX", "checking"]
+    # What is told within a twentieth of a second after another text is left out.
+    assert told == [step for step in steps if step in told]
+    assert {"loading TensorFlow", "reading signed.tflite"} <= set(told)
 
 
 def test_the_probe_names_versions(bench: Bench) -> None:
