@@ -44,10 +44,8 @@ def strategy(annotation: Any, metadata: tuple[Any, ...] = ()) -> st.SearchStrate
     if origin is Literal:
         return st.sampled_from(args)
     low, high, shortest, longest, pattern = _bounds(metadata)
-    if origin is tuple and Ellipsis not in args:
-        return st.tuples(*map(strategy, args)).map(list)
     if origin is tuple:
-        return st.lists(strategy(args[0]), min_size=shortest, max_size=shortest + 1)
+        return _lists(args, shortest)
     if origin is dict:
         return st.dictionaries(strategy(args[0]), strategy(args[1]), min_size=shortest, max_size=shortest + 1)
     if annotation is str:
@@ -62,6 +60,12 @@ def strategy(annotation: Any, metadata: tuple[Any, ...] = ()) -> st.SearchStrate
         return st.dates().map(date.isoformat)
     assert issubclass(annotation, BaseModel), annotation
     return objects(annotation)
+
+
+def _lists(args: tuple[Any, ...], shortest: int) -> st.SearchStrategy[Any]:
+    if Ellipsis not in args:
+        return st.tuples(*map(strategy, args)).map(list)
+    return st.lists(strategy(args[0]), min_size=shortest, max_size=shortest + 1)
 
 
 def _bounds(metadata: tuple[Any, ...]) -> tuple[Any, Any, int, int, str]:
