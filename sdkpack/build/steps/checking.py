@@ -24,7 +24,7 @@ from sdkpack.build.steps.keys import plan_step
 from sdkpack.build.steps.parity import ParitySettings, Verdict, judge
 from sdkpack.build.steps.reference import NotComparableError, reference_name
 from sdkpack.build.steps.samples import Arrays
-from sdkpack.build.steps.sides import Sides
+from sdkpack.build.steps.sides import Sides, unproven
 from sdkpack.build.store import Store, StoredResult
 from sdkpack.compare import tolerance_for
 from sdkpack.errors import ModelError, ParityError, SdkpackError
@@ -96,7 +96,7 @@ class _Work:
         reason = self._left_out()
         if reason:
             context.warn(reason)
-            return _with(model, [self._nothing(reason)])
+            return _with(model, [unproven(reason)])
         sides = Sides(
             conversion=self.conversion, model=model, sample=self.sample, settings=self.settings, judge=self.judge,
             store=self.store, context=context,
@@ -107,7 +107,7 @@ class _Work:
         except NotComparableError as error:
             reason = f"not compared with its source: {error}"
             context.warn(reason)
-            return _with(model, [self._nothing(reason)])
+            return _with(model, [unproven(reason)])
 
     def _left_out(self) -> str:
         if not self.conversion.section.compare:
@@ -115,13 +115,6 @@ class _Work:
         if EVALUATE not in self.conversion.row.info.capabilities:
             return f"not compared with its source: converter {self.conversion.row.info.name!r} cannot run it"
         return ""
-
-    def _nothing(self, note: str) -> dict[str, Any]:
-        """A finding that says that nothing was found out: `passed` is false, since nothing was proven."""
-        return {
-            "check": "conversion", "passed": False, "reference": "none", "note": note,
-            "where": {"kind": "host", "runtime": "none"}, "tensors": [], "samples": [], "tools": {},
-        }  # fmt: skip
 
 
 def _with(model: Imported, findings: list[dict[str, Any]]) -> StoredResult:

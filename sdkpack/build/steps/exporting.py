@@ -19,6 +19,7 @@ from sdkpack.build.steps.keys import plan_step
 from sdkpack.build.steps.parity import ParitySettings, judge
 from sdkpack.build.steps.reference import NotComparableError, reference_name, run_reference
 from sdkpack.build.steps.samples import Arrays, fit_samples
+from sdkpack.build.steps.sides import unproven
 from sdkpack.build.store import Store, StoredResult
 from sdkpack.compare import tolerance_for
 from sdkpack.errors import ParityError, StepError
@@ -105,10 +106,7 @@ class _Work:
     def _nothing(self, reason: str, context: BuildContext) -> dict[str, Any]:
         note = f"not compared with the model that it was made from: {reason}"
         context.warn(note)
-        return {
-            "check": "conversion", "passed": False, "reference": "none", "samples": [], "tensors": [], "tools": {},
-            "where": {"kind": "host", "runtime": "none"}, "note": note,
-        }  # fmt: skip
+        return unproven(note)
 
     def _read_back(self, reader: Conversion, files: Mapping[str, Path], context: BuildContext) -> Imported:
         context.progress(None, f"reading it back with {reader.row.info.name}")

@@ -25,7 +25,7 @@ from sdkpack.plugin.converter import EvaluateRequest, EvaluateResult
 from sdkpack.session.npz import read_npz
 from sdkpack.types import TensorSpec
 
-__all__ = ["Sides"]
+__all__ = ["Sides", "unproven"]
 
 ResultT = TypeVar("ResultT")
 
@@ -179,6 +179,14 @@ class Sides:
             if note not in self.notes:
                 self.notes.append(note)
                 self.context.warn(note)
+
+
+def unproven(note: str) -> dict[str, Any]:
+    """The finding that nothing was found out; `passed` is false, since nothing was proven."""
+    return {
+        "check": "conversion", "passed": False, "reference": "none", "note": note,
+        "where": {"kind": "host", "runtime": "none"}, "tensors": [], "samples": [], "tools": {},
+    }  # fmt: skip
 
 
 def _empty(folder: Path) -> Path:
