@@ -287,6 +287,44 @@ def test_another_axis_is_no_layer_normalisation(tmp_path: Path) -> None:
     assert not run_pass("fuse-layer-norm", model, tmp_path).modified
 
 
+SHAPES = "float[N,2,5,8] q, float[N,2,7,8] k, float[N,2,7,4] v"
+ATTENTIONS = {
+    "scores are scaled": "t = Transpose<perm=[0,1,3,2]>(k) s = MatMul(q, t) c = Mul(s, half)",
+    "scores are divided": "t = Transpose<perm=[0,1,3,2]>(k) s = MatMul(q, t) c = Div(s, two)",
+    "both are scaled": "a = Mul(root, q) b = Mul(k, root) t = Transpose<perm=[0,1,3,2]>(b) c = MatMul(a, t)",
+    "the turned one is scaled": "t = Transpose<perm=[0,1,3,2]>(k) b = Mul(t, half) c = MatMul(q, b)",
+}
+FACTORS = "<float half = {0.5}, float two = {2}, float root = {0.70710678}>"
+
+
+def attention(body: str, *, mask: bool = False, rest: str = "", opset: str = "23") -> onnx.ModelProto:
+    inputs = SHAPES + (", float[5,7] m" if mask else "")
+    added = "c2 = Add(c, m)" if mask else "c2 = Identity(c)"
+    graph = f"g ({inputs}) => (float[N,2,5,4] y{rest}) {FACTORS} {{ {body} {added} p = Softmax(c2) y = MatMul(p, v) }}"
+    model = text(graph.replace("c2 = Identity(c)", "").replace("Softmax(c2)", "Softmax(c2)" if mask else "Softmax(c)"),
+                 HEAD.replace("20", opset))  # fmt: skip
+    model.ir_version = 11
+    return model
+
+
+@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("body", ATTENTIONS.values(), ids=ATTENTIONS)
+def test_attention_is_found(body: str, mask: bool, tmp_path: Path) -> None:
+    model = attention(body, mask=mask)
+    made = edited("fuse-attention", model, tmp_path)
+    assert operators(made) == ["Attention"]
+    given = {"q": numbers(3, 2, 5, 8), "k": numbers(3, 2, 7, 8, seed=1), "v": numbers(3, 2, 7, 4, seed=2)}
+    agree(made, model, **given, **({"m": numbers(5, 7, seed=3)} if mask else {}))
+
+
+def test_what_is_no_attention_stays(tmp_path: Path) -> None:
+    plain = ATTENTIONS["scores are scaled"]
+    assert not run_pass("fuse-attention", attention(plain.replace("0,1,3,2", "0,1,2,3"), opset="23"), tmp_path).modified
+    assert not run_pass("fuse-attention", attention(plain, rest=", float[N,2,5,7] p"), tmp_path).modified
+    old = run_pass("fuse-attention", attention(plain, opset="22"), tmp_path)
+    assert old.notes == ("Attention needs opset 23",)
+
+
 def test_onnxslim_fuses_and_keeps_the_interface(tmp_path: Path) -> None:
     """It drops inputs that nothing reads, where it is let."""
     model = text("g (float[N,4] x, float[N,4] idle) => (float[N,4] y) <float[4] b = {1, 2, 3, 4}>"

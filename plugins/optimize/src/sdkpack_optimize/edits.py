@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["drop_identities", "fresh_name", "is_onnx", "replace_value", "scalar_of"]
+__all__ = ["drop_identities", "fresh_name", "is_onnx", "only_reader", "replace_value", "scalar_of"]
 
 
 def fresh_name(graph: ir.Graph, wanted: str) -> str:
@@ -29,6 +29,15 @@ def replace_value(old: ir.Value, new: ir.Value) -> None:
     new.shape, new.type = old.shape, old.type
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
     new.name, old.name = old.name, None
+
+
+def only_reader(node: ir.Node) -> ir.Node | None:
+    """Who reads what a node makes, where that is one node of the same graph and nobody else."""
+    output = node.outputs[0]
+    readers = {use.node for use in output.uses()}
+    alone = len(readers) == 1 and not output.is_graph_output()
+    reader = next(iter(readers)) if alone else None
+    return reader if reader is not None and reader.graph is node.graph else None
 
 
 def drop_identities(model: ir.Model) -> None:

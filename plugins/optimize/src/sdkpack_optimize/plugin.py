@@ -101,6 +101,14 @@ def sdkpack_optimizers() -> list[OptimizerInfo]:
             large=True,
         ),
         _row(
+            "fuse-attention",
+            "fusion",
+            "Scaled dot-product attention in parts becomes Attention, from opset 23.",
+            "fuse_attention:FuseAttentionPass",
+            level="max",
+            large=True,
+        ),
+        _row(
             "common-subexpressions",
             "arithmetic",
             "What is computed twice is computed once (onnx-ir).",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sdkpack.plugin import OptimizeRequest
 from sdkpack_optimize.base import IrPass
-from sdkpack_optimize.edits import is_onnx, replace_value, scalar_of
+from sdkpack_optimize.edits import is_onnx, only_reader, replace_value, scalar_of
 from sdkpack_optimize.files import ModelFile
 from sdkpack_optimize.passes.opset import opset_of
 
@@ -59,12 +59,12 @@ def _match(erf: ir.Node) -> tuple[ir.Value, ir.Node] | None:
     if not is_onnx(erf, "Erf") or erf.inputs[0] is None:
         return None
     source = _scaled(erf.inputs[0].producer())
-    added = _only_reader(erf)
+    added = only_reader(erf)
     if source is None or added is None or not is_onnx(added, "Add") or _other(added, erf, 1.0) is None:
         return None
     node, missing = added, {"x", "half"}
     while missing:
-        product = _only_reader(node)
+        product = only_reader(node)
         if product is None or not is_onnx(product, "Mul"):
             return None
         factor = next((value for value in product.inputs if value is not node.outputs[0]), None)
@@ -102,14 +102,6 @@ def _factors(value: ir.Value | None, source: ir.Value) -> set[str]:
 
 def _other(node: ir.Node, producer: ir.Node, wanted: float) -> ir.Value | None:
     return next((value for value in node.inputs if value is not producer.outputs[0] and _is(value, wanted)), None)
-
-
-def _only_reader(node: ir.Node) -> ir.Node | None:
-    output = node.outputs[0]
-    readers = {use.node for use in output.uses()}
-    alone = len(readers) == 1 and not output.is_graph_output()
-    reader = next(iter(readers)) if alone else None
-    return reader if reader is not None and reader.graph is node.graph else None
 
 
 def _is(value: ir.Value | None, wanted: float) -> bool:

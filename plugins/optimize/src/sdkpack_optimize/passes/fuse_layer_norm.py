@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sdkpack.plugin import OptimizeRequest
 from sdkpack_optimize.base import IrPass
-from sdkpack_optimize.edits import is_onnx, replace_value, scalar_of
+from sdkpack_optimize.edits import is_onnx, only_reader, replace_value, scalar_of
 from sdkpack_optimize.files import ModelFile
 from sdkpack_optimize.passes.opset import opset_of
 from sdkpack_optimize.shapes import constant_ints, inferred_shapes, known_dims
@@ -135,9 +135,5 @@ def _producer(value: ir.Value | None) -> ir.Node | None:
 
 def _reader(node: ir.Node, operator: str) -> ir.Node | None:
     """The only reader of a node, where it is this operator."""
-    output = node.outputs[0]
-    readers = {use.node for use in output.uses()}
-    if len(readers) != 1 or output.is_graph_output():
-        return None
-    reader = next(iter(readers))
-    return reader if reader.graph is node.graph and is_onnx(reader, operator) else None
+    reader = only_reader(node)
+    return reader if is_onnx(reader, operator) else None
