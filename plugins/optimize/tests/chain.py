@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,14 @@ def _run(
     assert isinstance(result, OptimizeResult)
     assert result.model.is_file()
     assert result.modified == result.model.is_relative_to(folder)
-    return result
+    return _beside_its_data(result, path) if result.modified and result.keeps_data else result
+
+
+def _beside_its_data(result: OptimizeResult, source: Path) -> OptimizeResult:
+    """As the core does: the data stays, and the model goes to it."""
+    path = source.parent / f"result-{sum(1 for _ in source.parent.iterdir())}.onnx"
+    shutil.copyfile(result.model, path)
+    return replace(result, model=path)
 
 
 def _written(model: onnx.ModelProto | Path, work: Path) -> Path:

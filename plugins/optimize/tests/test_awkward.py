@@ -259,7 +259,7 @@ def test_large_passes_read_no_weights_into_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
         assert peak < size * size, (name, peak)
         if result.modified:
-            assert result.model.with_name("w.bin").stat().st_size == size * size * 4
+            assert result.model.parent == tmp_path, "no second copy of the weights"
 
 
 # Determinism ------------------------------------------------------------------------------------------------------
