@@ -287,7 +287,7 @@ def test_another_axis_is_no_layer_normalisation(tmp_path: Path) -> None:
     assert not run_pass("fuse-layer-norm", model, tmp_path).modified
 
 
-SHAPES = "float[N,2,5,8] q, float[N,2,7,8] k, float[N,2,7,4] v"
+ATTENTION_SHAPES = "float[N,2,5,8] q, float[N,2,7,8] k, float[N,2,7,4] v"
 ATTENTIONS = {
     "scores are scaled": "t = Transpose<perm=[0,1,3,2]>(k) s = MatMul(q, t) c = Mul(s, half)",
     "scores are divided": "t = Transpose<perm=[0,1,3,2]>(k) s = MatMul(q, t) c = Div(s, two)",
@@ -298,7 +298,7 @@ FACTORS = "<float half = {0.5}, float two = {2}, float root = {0.70710678}>"
 
 
 def attention(body: str, *, mask: bool = False, rest: str = "", opset: str = "23") -> onnx.ModelProto:
-    inputs = SHAPES + (", float[5,7] m" if mask else "")
+    inputs = ATTENTION_SHAPES + (", float[5,7] m" if mask else "")
     added = "c2 = Add(c, m)" if mask else "c2 = Identity(c)"
     graph = f"g ({inputs}) => (float[N,2,5,4] y{rest}) {FACTORS} {{ {body} {added} p = Softmax(c2) y = MatMul(p, v) }}"
     model = text(graph.replace("c2 = Identity(c)", "").replace("Softmax(c2)", "Softmax(c2)" if mask else "Softmax(c)"),
