@@ -109,9 +109,12 @@ class Rounds:
         self._current = self.original
         self._until = time.monotonic() + self.limit_s
         for number in range(1, _MOST_ROUNDS + 1):
-            if not self._round(number) or _digest(self._current.model.path) in self._seen:
+            if not self._round(number):
                 break
-            self._seen.add(_digest(self._current.model.path))
+            now = _digest(self._current.model.path)
+            if now in self._seen:
+                break
+            self._seen.add(now)
         return Outcome(candidate=self._current, runs=tuple(self._runs), verdicts=tuple(worst(self._verdicts)))
 
     def _round(self, number: int) -> bool:

@@ -27,6 +27,7 @@ from sdkpack.build.steps.samples import Arrays, given_shapes
 from sdkpack.build.store import Store, StoredResult
 from sdkpack.compare import tolerance_for
 from sdkpack.documents.recipe import OptimizeSection
+from sdkpack.host.params import ParamSchema
 from sdkpack.model.branches import compared_numbers, conditions, with_outputs
 from sdkpack.session.npz import read_npz
 
@@ -66,8 +67,6 @@ def optimize_step(
         fingerprints: of this build.
     """
     tools = [f"{one.name}: {fingerprints.plugin(one.row.plugin)}; {one.fingerprint}" for one in passes]
-    from sdkpack.host.params import ParamSchema
-
     plan = plan_step(
         id=id_,
         kind="optimize",
